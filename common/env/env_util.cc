@@ -1,0 +1,28 @@
+#include "common/env/env_util.h"
+
+namespace understudy {
+
+Task<Result<Bytes>> read_small_file(Env& env, std::string path, uint32_t size_max) {
+  CO_ASSIGN_OR_RETURN(auto file, env.disk.open(path, OpenMode::kRead));
+  CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
+  if (size > size_max) co_return fail(Code::kCorrupt, path + ": longer than such a file can be");
+  co_return co_await file->read(0, static_cast<uint32_t>(size));
+}
+
+Task<Status> replace_small_file(Env& env, std::string path, Bytes content) {
+  std::string fresh = path + ".new";
+  {
+    auto file = env.disk.open(fresh, OpenMode::kCreate);
+    if (!file) co_return std::unexpected(file.error());
+    CO_RETURN_IF_ERROR((*file)->truncate(0));
+    std::vector<Bytes> pieces;
+    pieces.push_back(std::move(content));
+    CO_RETURN_IF_ERROR(co_await (*file)->write(0, std::move(pieces), Sync::kYes));
+  }
+  CO_RETURN_IF_ERROR(env.disk.rename(fresh, path));
+  auto slash = path.rfind('/');
+  std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  co_return env.disk.sync_folder(folder);
+}
+
+}  // namespace understudy
