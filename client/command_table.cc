@@ -1,0 +1,126 @@
+// The table of commands (grammar.h). A command of a later version stands here by
+// name, so that it is refused as such.
+#include <algorithm>
+#include <cctype>
+
+#include "client/grammar.h"
+
+namespace understudy::client {
+namespace {
+
+using enum CommandId;
+using enum ArgumentKind;
+constexpr uint8_t kAny = 255;
+
+const std::vector<CommandSpec>& table() {
+  static const std::vector<CommandSpec> commands = {
+      // Files
+      {kCreate, "CREATE", "CREATE f", "an empty file, owned by its creator", 1, 1, {kPath}, {}},
+      {kRead, "READ", "READ f [--version V] [--range A-B]", "exact bytes to standard output", 1, 1, {kPath},
+       {{"--version", "V", "an older version, epoch.counter"},
+        {"--range", "A-B", "bytes A to B, both inclusive; either may be left out"}}},
+      {kLater, "STREAM", "STREAM f", "word by word", 0, kAny, {kPath}, {}},
+      {kPut, "PUT", "PUT [-r] local|- f", "any bytes as one new version; - is standard input", 2, 2,
+       {kLocalPath, kPath}, {{"-r", "", "a whole folder, merged into the path"}}},
+      {kGet, "GET", "GET [-r] f local|-", "the way back; - is standard output", 2, 2, {kPath, kLocalPath},
+       {{"-r", "", "a whole folder"}}},
+      {kAppend, "APPEND", "APPEND f text...|-", "the words joined by one blank, without a newline; - is standard input",
+       2, kAny, {kPath, kText}, {}, true},
+      {kDelete, "DELETE", "DELETE f", "removes a file", 1, 1, {kPath}, {}},
+      {kLater, "UNDELETE", "UNDELETE f", "brings a removed file back", 0, kAny, {kPath}, {}},
+      {kInfo, "INFO", "INFO f", "all that is known of a file", 1, 1, {kPath}, {}},
+      {kLater, "HISTORY", "HISTORY f", "its kept versions", 0, kAny, {kPath}, {}},
+      {kLater, "UNDO", "UNDO f", "takes the last change back", 0, kAny, {kPath}, {}},
+      {kWait, "WAIT", "WAIT [path] [seconds]", "until both halves durably hold the newest versions", 0, 2,
+       {kPath, kText}, {}},
+      // Documents
+      {kWrite, "WRITE", "WRITE f sentence [--edit '<word> <content>']...",
+       "edits one sentence: lines of <word> <content>, then ETIRW commits, ABORT drops", 2, 2, {kPath, kText},
+       {{"--edit", "'<word> <content>'", "an edit line; all given are applied and committed"}}},
+      {kLater, "CHECKPOINT", "CHECKPOINT f tag", "names the newest version", 0, kAny, {kPath}, {}},
+      {kLater, "LISTCHECKPOINTS", "LISTCHECKPOINTS f", "its named versions", 0, kAny, {kPath}, {}},
+      {kLater, "VIEWCHECKPOINT", "VIEWCHECKPOINT f tag", "a named version's content", 0, kAny, {kPath}, {}},
+      {kLater, "REVERT", "REVERT f tag", "back to a named version", 0, kAny, {kPath}, {}},
+      {kLater, "LOCKS", "LOCKS [f]", "open sentences", 0, kAny, {kPath}, {}},
+      // Folders and names
+      {kCreateFolder, "CREATEFOLDER", "CREATEFOLDER [-p] d", "a folder", 1, 1, {kFolder},
+       {{"-p", "", "its parents too; no error if it is there"}}},
+      {kDeleteFolder, "DELETEFOLDER", "DELETEFOLDER [-r] d", "removes an empty folder", 1, 1, {kFolder},
+       {{"-r", "", "with all that is in it"}}},
+      {kMove, "MOVE", "MOVE from to", "a file or folder, into a folder or to a new name", 2, 2, {kPath, kPath}, {}},
+      {kViewFolder, "VIEWFOLDER", "VIEWFOLDER [d]", "what is in a folder", 0, 1, {kFolder}, {}},
+      {kView, "VIEW", "VIEW [-a] [-l]", "the files of the user", 0, 0, {},
+       {{"-a", "", "everybody's files"},
+        {"-l", "", "with words, characters, last access, owner"},
+        {"--deleted", "", "removed files", false}}},
+      {kSearch, "SEARCH", "SEARCH text", "names that contain the text", 1, 1, {kText}, {}, true},
+      {kCd, "CD", "CD [d]", "changes the shell's folder; / if none is given", 0, 1, {kFolder}, {}},
+      {kPwd, "PWD", "PWD", "the shell's folder", 0, 0, {}, {}},
+      // People
+      {kLater, "ADDACCESS", "ADDACCESS -R|-W f user", "lets a user read or write", 0, kAny, {kPath}, {}},
+      {kLater, "REMACCESS", "REMACCESS f user", "takes access away", 0, kAny, {kPath}, {}},
+      {kLater, "REQUESTACCESS", "REQUESTACCESS -R|-W f", "asks for access", 0, kAny, {kPath}, {}},
+      {kLater, "VIEWREQUESTS", "VIEWREQUESTS", "requests for access", 0, kAny, {}, {}},
+      {kLater, "APPROVE", "APPROVE id", "grants a request", 0, kAny, {}, {}},
+      {kLater, "DENY", "DENY id", "refuses a request", 0, kAny, {}, {}},
+      {kLater, "LIST", "LIST", "every user", 0, kAny, {}, {}},
+      {kLater, "ADDUSER", "ADDUSER name", "registers a user", 0, kAny, {}, {}},
+      {kLater, "PASSWD", "PASSWD", "changes a password", 0, kAny, {}, {}},
+      {kLater, "WHOAMI", "WHOAMI", "the user", 0, kAny, {}, {}},
+      {kLater, "LOGIN", "LOGIN name", "becomes a user", 0, kAny, {}, {}},
+      // The cluster
+      {kStatus, "STATUS", "STATUS [--watch]", "whether all data is on both machines, and every server's state", 0, 0,
+       {}, {{"--watch", "", "drawn again every second"}}},
+      {kExplain, "EXPLAIN", "EXPLAIN f", "where the file is and why, and what if a server dies now", 1, 1, {kPath}, {}},
+      {kEvents, "EVENTS", "EVENTS [--follow]", "failures, promotions, hand-backs, versions set aside", 0, 0, {},
+       {{"--follow", "", "and what happens from now on"}}},
+      {kPromote, "PROMOTE", "PROMOTE pair --force", "serves from the half that is left, naming what may be lost", 1, 1,
+       {kServer}, {{"--force", "", "although it is not in sync"}}},
+      {kLater, "HANDBACK", "HANDBACK pair", "a planned hand-over", 0, kAny, {kServer}, {}},
+      {kLater, "DRAIN", "DRAIN server", "empties a server", 0, kAny, {kServer}, {}},
+      {kReplace, "REPLACE", "REPLACE server", "lets an empty server take a dead one's name and place", 1, 1, {kServer},
+       {}},
+      {kLater, "SETDURABILITY", "SETDURABILITY path async|sync", "durability of a folder", 0, kAny, {kFolder}, {}},
+      // The shell
+      {kHelp, "HELP", "HELP [command]", "this list, or one command", 0, 1, {kCommand}, {}},
+      {kExit, "EXIT", "EXIT", "leaves the shell", 0, 0, {}, {}},
+  };
+  return commands;
+}
+
+}  // namespace
+
+std::span<const CommandSpec> command_table() { return table(); }
+
+const CommandSpec* find_command(std::string_view name) {
+  auto same = [](char a, char b) { return std::toupper(static_cast<unsigned char>(a)) == b; };
+  for (const CommandSpec& command : table()) {
+    if (std::ranges::equal(name, command.name, same)) return &command;
+  }
+  return nullptr;
+}
+
+std::string help_text(const CommandSpec& command) {
+  std::string text = std::string(command.usage) + "\n    " + std::string(command.help) + "\n";
+  if (command.id == kLater) text += "    not available in this version\n";
+  for (const OptionSpec& option : command.options) {
+    if (!option.available) continue;
+    std::string name = std::string(option.name) + (option.value.empty() ? "" : " ") + std::string(option.value);
+    name.resize(std::max<size_t>(name.size() + 2, 18), ' ');
+    text += "    " + name + std::string(option.help) + "\n";
+  }
+  return text;
+}
+
+std::string help_text() {
+  std::string text;
+  for (const CommandSpec& command : table()) {
+    if (command.id == kLater) continue;
+    std::string usage(command.usage);
+    usage.resize(std::max<size_t>(usage.size() + 2, 38), ' ');
+    text += usage + std::string(command.help) + "\n";
+  }
+  return text;
+}
+
+}  // namespace understudy::client
