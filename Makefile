@@ -1,10 +1,18 @@
-# Understudy: build, test, run. `make help` lists the targets.
+# Understudy: build, test, run. `make help` lists the targets; docs/hacking.md says how to add things.
+#
+# Sources are found by wildcard: a new .cc beside its siblings is compiled, a new tests/test_<module>.cc is run.
+# A target that people call first sees that the packages are there, then runs make again: nothing that was
+# looked for before they came is remembered.
 BUILD ?= build
+# release, asan or tsan: each with objects of its own.
+MODE ?= release
 CXX := $(if $(filter default undefined,$(origin CXX)),clang++-19,$(CXX))
 CCACHE := $(shell command -v ccache 2>/dev/null)
 PROTOC ?= protoc
-# build, asan or tsan: each with objects of its own.
-MODE ?= release
+PREFIX ?= /usr/local
+OUT := $(BUILD)/$(MODE)
+BIN := $(if $(filter release,$(MODE)),bin,$(OUT)/bin)
+
 ifeq ($(MODE),release)
   MODE_FLAGS := -O2 -g1
 else ifeq ($(MODE),asan)
@@ -14,16 +22,10 @@ else ifeq ($(MODE),tsan)
 else
   $(error MODE is release, asan or tsan)
 endif
-OUT := $(BUILD)/$(MODE)
-
-ifneq ($(findstring g++,$(CXX)),)
-ifeq ($(findstring clang,$(CXX)),)
-  $(error g++ miscompiles coroutine expressions; build with clang++-19 (docs/hacking.md))
-endif
-endif
+MACHINE_FLAGS := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
 
 CPPFLAGS := -I. -I$(OUT)/proto -DSPDLOG_COMPILED_LIB -DSPDLOG_SHARED_LIB -DSPDLOG_FMT_EXTERNAL -DFMT_SHARED
-CXXFLAGS := -std=c++23 $(MODE_FLAGS) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -march=x86-64-v2 -pthread
+CXXFLAGS := -std=c++23 $(MODE_FLAGS) $(MACHINE_FLAGS) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -pthread
 LDFLAGS := -fuse-ld=lld-19 -pthread $(MODE_FLAGS)
 LDLIBS := -luv -lsqlite3 -lcrypto -lprotobuf -lraft -lspdlog -lfmt -ledit -lzstd
 TEST_LDLIBS := -lgtest -lgtest_main
@@ -34,17 +36,105 @@ PROTO_HEADERS := $(PROTOS:%.proto=$(OUT)/proto/%.pb.h)
 LIBRARY_SOURCES := $(filter-out %/main.cc,$(wildcard common/*/*.cc nm/*.cc nm/*/*.cc ss/*.cc ss/*/*.cc client/*.cc client/*/*.cc))
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.cc=$(OUT)/%.o)
 SIM_OBJECTS := $(patsubst %.cc,$(OUT)/%.o,$(wildcard tests/sim/*.cc))
+BENCH_OBJECTS := $(patsubst %.cc,$(OUT)/%.o,$(filter-out bench/main.cc,$(wildcard bench/*.cc)))
 TEST_SOURCES := $(wildcard tests/test_*.cc)
 TESTS := $(TEST_SOURCES:tests/%.cc=$(OUT)/tests/%)
+DRILLS := $(wildcard test_*.sh)
 MAINS := $(wildcard nm/main.cc ss/main.cc client/main.cc bench/main.cc)
+# nm/main.cc is understudy-nm; the client is plain understudy.
+PROGRAMS := $(patsubst %-client,%,$(MAINS:%/main.cc=$(BIN)/understudy-%))
 
-.PHONY: all
-all: $(OUT)/libunderstudy.a
+# Make again, on all processors unless -j was given.
+AGAIN = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
-$(OUT)/libunderstudy.a: $(LIBRARY_OBJECTS) $(PROTO_OBJECTS)
-	@rm -f $@; llvm-ar-19 rcsT $@ $^
+.PHONY: build
+build: deps  ## the programs, into bin/ (this is the default)
+	@$(AGAIN) programs
 
-$(OUT)/%.o: %.cc | $(PROTO_HEADERS)
+.PHONY: help
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@echo "MODE=release|asan|tsan chooses the build (now $(MODE)), BUILD=DIR where objects go (now $(BUILD))."
+
+.PHONY: deps
+deps:  ## install the Debian packages that are missing (scripts/deps.sh has the list)
+	@scripts/deps.sh </dev/null
+
+.PHONY: run
+run:  ## build, start a cluster under ./var and open the shell (or run the commands on standard input)
+	@{ $(MAKE) --no-print-directory deps && $(AGAIN) programs; } >&2 </dev/null
+	@BIN=$(BIN) scripts/run.sh
+
+.PHONY: cluster
+cluster: build  ## like run, with the servers' logs interleaved in colour
+	@BIN=$(BIN) scripts/run.sh --logs
+
+.PHONY: test
+test: deps  ## build and run every test and drill (ONLY='test_path test_sim*' for some; REWRITE=1 fills in scripts)
+	@$(AGAIN) programs tests
+	@BIN=$(BIN) OUT=$(OUT) scripts/run_tests.sh $(TESTS) $(DRILLS)
+
+.PHONY: sim
+sim: deps  ## the simulator's stories and random runs: SEEDS=100, or SEED=42 to replay one
+	@$(AGAIN) tests
+	@OUT=$(OUT) ONLY='test_sim* test_script*' scripts/run_tests.sh $(TESTS)
+
+.PHONY: bench
+bench: deps  ## a short run of every measurement, one JSON line each (bench/README.md)
+	@{ $(AGAIN) programs; } >&2
+	@BIN=$(BIN) bench/run.sh
+
+.PHONY: fuzz chaos
+fuzz:  ## (not available in this version)
+chaos:  ## (not available in this version)
+fuzz chaos:
+	@echo "error: INVALID: make $@: not available in this version; make test and make sim are" >&2; exit 1
+
+.PHONY: asan tsan
+asan:  ## every test under the address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory test MODE=asan
+tsan:  ## every test under the thread sanitizer
+	@$(MAKE) --no-print-directory test MODE=tsan
+
+.PHONY: lint
+lint: deps  ## what is checked without running: layers, coroutine rules, file lengths, the shell scripts' syntax
+	@for script in $(wildcard scripts/*.sh bench/*.sh) $(DRILLS) .ci/run; do bash -n "$$script" || exit 1; done
+	@$(AGAIN) $(OUT)/tests/test_layers
+	@OUT=$(OUT) scripts/run_tests.sh $(OUT)/tests/test_layers
+
+.PHONY: install
+install: build  ## the programs into $(DESTDIR)$(PREFIX)/bin
+	@install -d $(DESTDIR)$(PREFIX)/bin
+	@install -m 755 $(filter-out %-bench,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+
+.PHONY: clean
+clean:  ## forget what was built
+	@rm -rf $(BUILD) bin
+
+# ---- What the targets above make, once the packages are there ----
+
+.PHONY: all programs tests
+all: $(OUT)/libunderstudy.a programs
+programs: $(PROGRAMS) ; @:
+tests: $(TESTS) ; @:
+
+# Rewritten when it would change: another compiler, other flags or a source that came or went rebuilds what it must.
+# g++ 12 miscompiles coroutine expressions (docs/hacking.md), so only clang may be the compiler.
+$(OUT)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CXX) $(CPPFLAGS) $(CXXFLAGS)' | cmp -s - $@ || { \
+	  $(CXX) --version | grep -q clang || { echo "error: $(CXX) is not clang; g++ miscompiles coroutines (docs/hacking.md)" >&2; exit 1; }; \
+	  echo '$(CXX) $(CPPFLAGS) $(CXXFLAGS)' > $@; }
+$(OUT)/sources: FORCE
+	@mkdir -p $(@D)
+	@echo '$(LIBRARY_OBJECTS) $(PROTO_OBJECTS) $(SIM_OBJECTS) $(BENCH_OBJECTS)' | cmp -s - $@ || \
+	  echo '$(LIBRARY_OBJECTS) $(PROTO_OBJECTS) $(SIM_OBJECTS) $(BENCH_OBJECTS)' > $@
+FORCE:
+
+$(OUT)/libunderstudy.a: $(LIBRARY_OBJECTS) $(PROTO_OBJECTS) $(OUT)/sources
+	@rm -f $@; llvm-ar-19 rcsT $@ $(filter %.o,$^)
+
+$(OUT)/%.o: %.cc $(OUT)/flags | $(PROTO_HEADERS)
 	@mkdir -p $(@D)
 	@echo "  CXX $<"
 	@$(CCACHE) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
@@ -53,7 +143,7 @@ $(OUT)/proto/%.pb.cc $(OUT)/proto/%.pb.h &: %.proto
 	@mkdir -p $(OUT)/proto
 	@$(PROTOC) --cpp_out=$(OUT)/proto $<
 
-$(OUT)/proto/%.pb.o: $(OUT)/proto/%.pb.cc
+$(OUT)/proto/%.pb.o: $(OUT)/proto/%.pb.cc $(OUT)/flags
 	@echo "  CXX $<"
 	@$(CCACHE) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
@@ -61,9 +151,14 @@ $(OUT)/tests/%: $(OUT)/tests/%.o $(SIM_OBJECTS) $(OUT)/libunderstudy.a
 	@echo "  LD  $@"
 	@$(CXX) $(LDFLAGS) -o $@ $< $(SIM_OBJECTS) $(OUT)/libunderstudy.a $(TEST_LDLIBS) $(LDLIBS)
 
-.PHONY: test
-test: $(TESTS)
-	@for t in $(TESTS); do echo "== $$t"; $$t --gtest_brief=1 || exit 1; done
+define PROGRAM_RULE
+$(patsubst %-client,%,$(1:%/main.cc=$(BIN)/understudy-%)): $(OUT)/$(1:.cc=.o) $(if $(filter bench/%,$(1)),$(BENCH_OBJECTS)) $(OUT)/libunderstudy.a
+	@mkdir -p $$(@D)
+	@echo "  LD  $$@"
+	@$(CXX) $(LDFLAGS) -o $$@ $$(filter %.o %.a,$$^) $(LDLIBS)
+endef
+$(foreach main,$(MAINS),$(eval $(call PROGRAM_RULE,$(main))))
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
 .SECONDARY:
+.DELETE_ON_ERROR:
