@@ -1,0 +1,130 @@
+// The engine under a storage server: files as immutable versions made of
+// checksummed chunks, in a segment log, with an index beside it.
+//
+// (What the server expects of it, written before the engine; the engine's author
+// owns this file and changes it as building it teaches.)
+//
+// Order per file: the parent of a change is the newest appended version. A task
+// that changes something ends when its record is durable (one sync serves all who
+// wait); once it has begun to append, cancelling the waiting task does not undo it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/chunk_hash.h"
+#include "common/base/result.h"
+#include "common/base/types.h"
+#include "common/env/env.h"
+#include "common/env/task.h"
+#include "common/wire/understudy.pb.h"
+
+namespace understudy {
+
+struct FileStoreOptions {
+  std::string folder;
+  // Called right before a change is appended, with no wait between: an error
+  // refuses the change with that error and nothing is appended. (The epoch fence.)
+  std::function<Status(Epoch)> may_append;
+};
+
+// What a change says of itself.
+struct Change {
+  FileId file = kNoFile;
+  Epoch epoch = kNoEpoch;
+  RequestId request;
+  wire::ChangeKind kind = wire::CHANGE_PUT;  // The engine makes it CREATE for a first version.
+  std::string user;
+  uint32_t mode = 0;
+  int64_t modified_us = 0;
+  wire::NameRecord name;
+  bool exclusive = false;  // EXISTS if there is a version.
+  Version expected;        // If set: CONFLICT unless it is the newest.
+  Bytes edit_record;
+};
+
+struct VersionInfo {
+  Version version;
+  Version parent;
+  Lsn lsn{};
+  uint64_t size_bytes = 0;
+  int64_t time_us = 0;
+  std::string user;
+  uint32_t mode = 0;
+  int64_t modified_us = 0;
+  int64_t created_us = 0;    // Time of the file's first version.
+  uint64_t versions = 0;     // Kept ones.
+};
+
+struct ChunkRefInfo {
+  ChunkHash hash;
+  uint32_t size = 0;
+};
+
+struct AnnounceBatch {
+  Lsn to{};  // Covers everything durable up to here.
+  std::vector<wire::AnnounceItem> items;
+};
+
+class FileStore {
+ public:
+  // LOCKED: another process has the folder. INVALID: not a storage server's
+  // folder, or a newer format. Makes a missing folder.
+  static Task<Result<std::unique_ptr<FileStore>>> open(Env& env, FileStoreOptions options);
+  virtual ~FileStore() = default;
+
+  // ---- What it is
+  virtual const StoreId& store_id() const = 0;
+  virtual std::string cluster_id() const = 0;                      // Empty: new.
+  virtual std::string server_name() const = 0;                     // Empty: new.
+  virtual Task<Status> set_identity(std::string cluster_id, std::string server_name) = 0;
+  virtual bool empty() const = 0;                                  // Holds nothing at all.
+  virtual Lsn durable_lsn() const = 0;                             // End of what is durable.
+  virtual Epoch greatest_epoch() const = 0;                        // Served or applied under; durable.
+  virtual Epoch served_epoch() const = 0;                          // The last one served under; 0: never.
+  virtual uint64_t file_count() const = 0;
+  virtual uint64_t byte_count() const = 0;
+  virtual uint64_t divergent_count() const = 0;
+
+  // ---- Changes (acting primary). A request id that is in the file's line of
+  // versions gets the answer it got; NOT_FOUND behind a tombstone.
+  virtual Task<Status> begin_epoch(Epoch epoch) = 0;               // The EPOCH record, durable.
+  virtual Task<Result<VersionInfo>> put(Change change, Bytes content) = 0;     // At most one chunk.
+  virtual Task<Result<VersionInfo>> append(Change change, Bytes content) = 0;  // At most one chunk.
+  virtual Task<Result<VersionInfo>> remove(Change change) = 0;     // A tombstone.
+  // A chunk of an upload: stored and pinned until unpin. Durable with the commit at the latest.
+  virtual Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) = 0;
+  virtual void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) = 0;
+  // A version of chunks that are pinned or belong to the file; behind the newest version if `append`.
+  virtual Task<Result<VersionInfo>> commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) = 0;
+
+  // ---- Reads. Version {}: the newest durable one. NOT_FOUND: no such file or version.
+  virtual Result<VersionInfo> info(FileId file, Version version) = 0;
+  virtual Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) = 0;
+  virtual Result<std::vector<ChunkRefInfo>> chunks(FileId file, Version version) = 0;
+  virtual std::vector<Version> divergent(FileId file) = 0;
+
+  // ---- Announcing
+  // Originated, durable, not set-aside versions behind `from`, in log order.
+  virtual AnnounceBatch announceable(Lsn from, size_t items_max) = 0;
+  // Set whenever something became durable since it was asked for.
+  virtual Future<Unit> durable_changed() = 0;
+
+  // ---- The name node's calls; messages as the wire has them.
+  virtual Task<Result<wire::FetchReply>> fetch(wire::FetchRequest request) = 0;
+  virtual Task<Result<Bytes>> fetch_chunk(wire::FetchChunkRequest request) = 0;
+  virtual Task<Result<wire::MissingChunksReply>> missing_chunks(wire::MissingChunksRequest request) = 0;
+  virtual Task<Status> store_chunk(FileId file, ChunkHash hash, Bytes content) = 0;
+  virtual Task<Result<wire::ApplyReply>> apply(wire::ApplyRequest request) = 0;  // Remembers the epoch.
+  virtual Task<Result<wire::DigestReply>> digest() = 0;
+  virtual Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) = 0;
+  virtual Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) = 0;
+  virtual Result<wire::MemberStatReply> member_stat(FileId file) = 0;
+
+  // Syncs everything and closes; the folder's lock is freed by destruction.
+  virtual Task<Status> close() = 0;
+};
+
+}  // namespace understudy
