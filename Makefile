@@ -28,7 +28,7 @@ CPPFLAGS := -I. -I$(OUT)/proto -DSPDLOG_COMPILED_LIB -DSPDLOG_SHARED_LIB -DSPDLO
 CXXFLAGS := -std=c++23 $(MODE_FLAGS) $(MACHINE_FLAGS) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -pthread
 LDFLAGS := -fuse-ld=lld-19 -pthread $(MODE_FLAGS)
 LDLIBS := -luv -lsqlite3 -lcrypto -lprotobuf -lraft -lspdlog -lfmt -ledit -lzstd
-TEST_LDLIBS := -lgtest -lgtest_main
+TEST_LDLIBS := -lgmock -lgtest -lgtest_main
 
 PROTOS := $(wildcard common/wire/*.proto)
 PROTO_OBJECTS := $(PROTOS:%.proto=$(OUT)/proto/%.pb.o)
