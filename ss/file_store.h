@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -100,6 +101,9 @@ class FileStore {
   // A version of chunks that are pinned or belong to the file; behind the newest version if `append`.
   virtual Task<Result<VersionInfo>> commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) = 0;
 
+  // The answer that this request got (or is getting durable), if it is in the file's line of versions.
+  virtual std::optional<VersionInfo> answered(FileId file, RequestId request) = 0;
+
   // ---- Reads. Version {}: the newest durable one. NOT_FOUND: no such file or version.
   virtual Result<VersionInfo> info(FileId file, Version version) = 0;
   virtual Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) = 0;
@@ -122,6 +126,9 @@ class FileStore {
   virtual Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) = 0;
   virtual Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) = 0;
   virtual Result<wire::MemberStatReply> member_stat(FileId file) = 0;
+
+  // Set when the log cannot be written any more: acknowledge nothing, end the process.
+  virtual Future<Error> failed() = 0;
 
   // Syncs everything and closes; the folder's lock is freed by destruction.
   virtual Task<Status> close() = 0;
