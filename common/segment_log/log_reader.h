@@ -1,0 +1,52 @@
+// A cursor over the records of one segment file, in order, a megabyte at a time.
+// Assumes that nobody writes to the part of the file that it reads.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "common/env/env.h"
+#include "common/env/task.h"
+#include "common/segment_log/log_format.h"
+
+namespace understudy {
+
+class LogReader {
+ public:
+  // `path` is for errors. Reads records from `from` to the first invalid byte or `file_size`.
+  LogReader(std::shared_ptr<File> file, std::string path, Lsn base, Lsn from, uint64_t file_size);
+
+  // The next valid record; nothing where the valid records end, for whatever reason.
+  Task<Result<std::optional<LogRecord>>> next();
+
+  // Behind the last valid record.
+  Lsn position() const { return Lsn{base_ + offset_}; }
+  // All bytes of the file were valid records.
+  bool at_file_end() const { return offset_ == file_size_; }
+
+  // Whether a valid record behind position() says that position() had been synced
+  // when it was written: then what stands there is damage, no torn tail.
+  Task<Result<bool>> proves_damage();
+
+ private:
+  // Makes [offset, offset + size) stand in the window, unless the file is shorter.
+  Task<Status> fill(uint64_t offset, uint64_t size);
+  bool holds(uint64_t offset, uint64_t size) const {
+    return offset >= window_at_ && offset + size <= window_at_ + window_.size();
+  }
+  BytesView view(uint64_t offset, uint64_t size) const {
+    return BytesView(window_).substr(offset - window_at_, size);
+  }
+  // Copies the record at `offset` out if a valid one stands there.
+  Task<Result<std::optional<LogRecord>>> record_at(uint64_t offset);
+
+  std::shared_ptr<File> file_;
+  std::string path_;
+  uint64_t base_;
+  uint64_t offset_;
+  uint64_t file_size_;
+  Bytes window_;
+  uint64_t window_at_ = 0;
+};
+
+}  // namespace understudy
