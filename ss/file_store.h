@@ -49,7 +49,7 @@ struct Change {
 struct VersionInfo {
   Version version;
   Version parent;
-  Lsn lsn{};
+  Lsn lsn{};                 // The end of its record: durable once durable_lsn() is there.
   uint64_t size_bytes = 0;
   int64_t time_us = 0;
   std::string user;
@@ -107,7 +107,8 @@ class FileStore {
   // ---- Reads. Version {}: the newest durable one. NOT_FOUND: no such file or version.
   virtual Result<VersionInfo> info(FileId file, Version version) = 0;
   virtual Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) = 0;
-  virtual Result<std::vector<ChunkRefInfo>> chunks(FileId file, Version version) = 0;
+  // Empty if the content stands inline (up to 64 KiB).
+  virtual Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) = 0;
   virtual std::vector<Version> divergent(FileId file) = 0;
 
   // ---- Announcing
