@@ -1,0 +1,215 @@
+// The name node's state: what the commands in the Raft log add up to. Applying is
+// deterministic; docs/architecture.md lists commands, effects and refusals. A
+// refusal leaves everything as it was. A user's repeated request gets its first
+// answer.
+//
+// Commands are applied in one open SQLite transaction that is committed every
+// 200 ms or 2,000 commands, with the applied index in it. After a crash the Raft
+// log is applied again from there; what is applied already is skipped by index. A
+// commit that meets a full disk loses nothing: the commands since the last one stand in
+// memory (and in the Raft log), are applied again, and the commit is tried until
+// there is space; accepts_changes() says NO_SPACE meanwhile.
+//
+// Everything runs on the ready loop's thread; queries see what is applied. Damage to
+// the database goes to `fatal`, once; nothing is applied or committed after it.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/env/env.h"
+#include "common/env/task.h"
+#include "nm/catalogue_store.h"
+#include "nm/catalogue_types.h"
+
+namespace understudy {
+
+namespace wire {
+class AddJobs;
+class Announced;
+class BeginEpoch;
+class Command;
+class CommandOutcome;
+class CreateFile;
+class CreateFolder;
+class CreateLink;
+class ExpirePending;
+class InitCluster;
+class JobsDone;
+class MemberFailed;
+class MemberInSync;
+class MoveNode;
+class PurgeNodes;
+class RegisterServer;
+class RemoveCancel;
+class RemoveDone;
+class RemoveFolder;
+class RemoveIntent;
+class RemoveLink;
+class ReplaceServer;
+class SetAttributes;
+}  // namespace wire
+
+class Catalogue {
+ public:
+  using Fatal = std::function<void(Error)>;
+
+  // `path` is the database's; it is made if it is not there. `fatal` may be called
+  // from any of the calls below; main ends the process there.
+  static Result<std::unique_ptr<Catalogue>> open(Env& env, std::string path, Fatal fatal);
+  ~Catalogue();
+
+  // ---- For RaftBridge: in order of index; an index that is applied already does nothing.
+  // Returns a serialized wire::CommandOutcome. INTERNAL for a command that this
+  // program does not know (and fatal).
+  Bytes apply(uint64_t index, BytesView command);
+  uint64_t applied_index() const { return store_->cluster.applied_index; }
+  const std::string& database_id() const { return store_->database_id(); }
+  // Everything applied before the call is in the synced database when it ends OK.
+  Task<Status> make_durable();
+  // NO_SPACE while a commit waits for space.
+  Status accepts_changes() const;
+  // Commits what is applied (not synced: make_durable() does that).
+  Status commit();
+
+  // ---- Names. Links in the middle of a path are followed, at its end if `follow_link`.
+  Result<Node> find(std::string_view path, bool follow_link = false);
+  std::optional<Node> node(FileId id) { return answered(store_->node(id)); }
+  // NOT_FOUND for what is gone or hangs under the trash.
+  Result<std::string> path_of(FileId id);
+  bool is_under(FileId id, FileId folder);
+  // NOT_FOLDER, NOT_FOUND. At most `limit` entries with names behind `after`.
+  Result<std::vector<Node>> list_folder(std::string_view path, std::string_view after, uint32_t limit);
+  struct Page {
+    struct Found {
+      std::string path;
+      Node node;
+    };
+    std::vector<Found> found;
+    std::string next_after;  // Where to go on; a page may be short, even empty, with more behind it.
+    bool more = false;
+  };
+  // Files (and links) in order of the tree walk behind the path `after`: of `owner`, or
+  // of everybody if that is empty.
+  Page view(std::string_view after, uint32_t limit, std::string_view owner);
+  // Everything with `text` in its name. Looks at 20,000 names a call at most.
+  Page search(std::string_view text, std::string_view after, uint32_t limit);
+  // Files, folders and links whose ids are of that partition, in order of id, behind `after`.
+  std::vector<Node> nodes_of_partition(uint32_t partition, FileId after, uint32_t limit);
+  std::vector<Node> pending_files(int64_t created_before_us, uint32_t limit);
+  std::vector<Node> deleting_files(uint32_t limit);
+  // What hangs under the trash, deepest first: files for RemoveIntent and RemoveDone, links and
+  // folders that are empty by now for PurgeNodes.
+  std::vector<Node> trash(uint32_t limit);
+
+  // ---- The cluster.
+  const std::string& cluster_id() const { return store_->cluster.cluster_id; }
+  uint64_t files() const { return store_->cluster.files; }
+  uint64_t folders() const { return store_->cluster.folders; }
+  int64_t time_us() const { return store_->cluster.time_us; }
+  const std::map<ServerId, Server>& servers() const { return store_->servers; }
+  const std::map<PairId, Pair>& pairs() const { return store_->pairs; }
+  const Server* server(std::string_view name) const { return store_->server_named(name); }
+  const Server* server(ServerId id) const;
+  const Pair* pair(std::string_view name) const { return store_->pair_named(name); }
+  const Pair* pair(PairId id) const;
+
+  // ---- Jobs.
+  std::vector<Job> jobs(ServerId target, uint64_t after_sequence, uint32_t limit);
+  std::optional<Job> job(ServerId target, FileId object) { return answered(store_->job(target, object)); }
+  Lag lag(ServerId target);
+  // What of a target's jobs is at or before `mark` and in `scope`: a file, a folder with all
+  // in it, or kRootFolder for everything. Looks at 20,000 jobs at most, and counts those.
+  Lag jobs_left(ServerId target, Lsn mark, FileId scope);
+
+  // Events behind `after`: serialized wire::Event, with their ids.
+  std::vector<EventRow> events(uint64_t after, uint32_t limit);
+  uint64_t last_event() const { return store_->cluster.next_event - 1; }
+
+ private:
+  struct Change;
+  // Where a path leads: the folder, the last name in it, and what is there.
+  struct Place {
+    Node folder;
+    std::string name;
+    std::optional<Node> there;
+  };
+  // For tests: bounds on what stands in one transaction.
+  static constexpr size_t kUncommittedMax = 2000;
+
+  Catalogue(Env& env, std::unique_ptr<CatalogueStore> store, Fatal fatal);
+
+  template <class T>
+  T answered(T value) {
+    check_store();
+    return value;
+  }
+  void check_store();
+  void broken(Error error);
+
+  void dispatch(const wire::Command& command, Change& change);
+  Bytes apply_to_transaction(uint64_t index, BytesView bytes);
+  Status begin_if_needed();
+  Status commit_once();
+  Status replay_uncommitted();
+  void schedule_commit(Duration after);
+
+  Result<Place> place(std::string_view path, bool follow_link);
+  Result<Node> folder_of(const std::vector<std::string>& names, size_t count);
+  FileId next_id();
+  uint64_t next_job() { return store_->cluster.next_job++; }
+
+  // catalogue_names.cc
+  void create_file(const wire::CreateFile& command, Change& change);
+  void create_folder(const wire::CreateFolder& command, Change& change);
+  void create_link(const wire::CreateLink& command, Change& change);
+  void move(const wire::MoveNode& command, Change& change);
+  void set_attributes(const wire::SetAttributes& command, Change& change);
+  // catalogue_removal.cc
+  void remove_intent(const wire::RemoveIntent& command, Change& change);
+  void remove_done(const wire::RemoveDone& command, Change& change);
+  void remove_cancel(const wire::RemoveCancel& command, Change& change);
+  void remove_folder(const wire::RemoveFolder& command, Change& change);
+  void remove_link(const wire::RemoveLink& command, Change& change);
+  void purge_nodes(const wire::PurgeNodes& command, Change& change);
+  void expire_pending(const wire::ExpirePending& command, Change& change);
+  void erase_file(const Node& node, Version tombstone, Lsn lsn, Change& change);
+  void erase_name(const Node& node, Change& change);
+  // catalogue_members.cc
+  void init_cluster(const wire::InitCluster& command, Change& change);
+  void register_server(const wire::RegisterServer& command, Change& change);
+  void register_known(Server& server, const wire::RegisterServer& command, Change& change);
+  void register_new(const wire::RegisterServer& command, Change& change);
+  void take_store(Server& server, const wire::RegisterServer& command, Change& change);
+  void member_failed(const wire::MemberFailed& command, Change& change);
+  void member_in_sync(const wire::MemberInSync& command, Change& change);
+  void begin_epoch(const wire::BeginEpoch& command, Change& change);
+  void replace_server(const wire::ReplaceServer& command, Change& change);
+  // catalogue_jobs.cc
+  void announced(const wire::Announced& command, Change& change);
+  void jobs_done(const wire::JobsDone& command, Change& change);
+  void add_jobs(const wire::AddJobs& command, Change& change);
+  void queue_metadata(const Node& node, Change& change);
+  void queue_metadata(ServerId target, FileId object, JobKind kind, Change& change);
+  void queue_version(ServerId target, const Job& wanted);
+  void drop_jobs(FileId object);
+
+  Env& env_;
+  std::unique_ptr<CatalogueStore> store_;
+  Fatal fatal_;
+  bool broken_ = false;
+  bool out_of_space_ = false;
+  bool checkpointing_ = false;
+  // Applied, not committed yet: index and command.
+  std::deque<std::pair<uint64_t, Bytes>> uncommitted_;
+  std::optional<TimerId> commit_timer_;
+  // Folder paths without links in them; emptied when a folder moves, or it is full.
+  std::unordered_map<std::string, FileId> folder_cache_;
+};
+
+}  // namespace understudy

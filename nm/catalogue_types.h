@@ -1,0 +1,107 @@
+// The rows of the name node's catalogue as plain values. The numbers of the enums
+// are those of the wire and of the database.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/base/types.h"
+
+namespace understudy {
+
+enum class ServerId : uint64_t {};
+enum class PairId : uint64_t {};
+inline constexpr ServerId kNoServer{0};
+inline constexpr PairId kNoPair{0};
+constexpr uint64_t number(ServerId v) { return static_cast<uint64_t>(v); }
+constexpr uint64_t number(PairId v) { return static_cast<uint64_t>(v); }
+
+// Where a folder removed with all that is in it hangs until that is gone. No path leads there.
+inline constexpr FileId kTrashFolder{2};
+
+enum class NodeKind : uint8_t { kFile = 1, kFolder = 2, kLink = 3 };
+
+enum class NodeState : uint8_t {
+  kPending = 0,   // A file that no version was ever announced of.
+  kLive = 1,
+  kDeleting = 2,  // Its removal was begun; still found by name.
+};
+
+struct Node {
+  FileId id = kNoFile;
+  FileId parent = kNoFile;
+  std::string name;
+  NodeKind kind = NodeKind::kFile;
+  NodeState state = NodeState::kLive;
+  std::string owner;
+  PairId pair = kNoPair;  // Files only.
+  uint64_t access_generation = 0;
+  int64_t created_us = 0;
+  int64_t modified_us = 0;
+  uint32_t mode = 0;
+  std::string link_target;
+  uint64_t meta_version = 0;  // Raft index of the last change of what stands above.
+  Version announced;
+  uint64_t size_bytes = 0;  // Of the announced version.
+  ServerId announced_by = kNoServer;
+  Lsn announced_lsn = kNoLsn;
+};
+
+struct Server {
+  ServerId id = kNoServer;
+  std::string name;
+  PairId pair = kNoPair;
+  bool is_backup = false;
+  StoreId store_id;  // Empty after REPLACE, until the new one registers.
+  Incarnation incarnation = 0;
+  std::string address;
+  std::string machine;
+  uint64_t pid = 0;
+  uint64_t pid_start_time = 0;
+  bool in_sync = false;
+  bool failed = false;
+  bool replaced = false;        // An empty store may come under this name.
+  Lsn announced_lsn = kNoLsn;   // Of the store id; everything up to here was announced.
+  bool operator==(const Server&) const = default;
+};
+
+struct Pair {
+  PairId id = kNoPair;
+  std::string name;               // The home primary's.
+  ServerId home = kNoServer;      // Missing while only the backup has come.
+  ServerId backup = kNoServer;
+  ServerId acting = kNoServer;    // Who held `epoch`; whether it still serves is not known here.
+  Epoch epoch = kNoEpoch;
+  uint64_t files = 0;             // Announced ones, and their bytes.
+  uint64_t bytes = 0;
+
+  bool operator==(const Pair&) const = default;
+  ServerId other_half(ServerId server) const { return server == home ? backup : home; }
+};
+
+enum class JobKind : uint8_t { kCreate = 1, kWrite = 2, kDelete = 3, kMetadata = 4, kSync = 5 };
+
+// What one object still lacks at one target. A DELETE with no `to` is that of a
+// name (a folder or link), known by its meta_version.
+struct Job {
+  ServerId target = kNoServer;
+  FileId object = kNoFile;
+  uint64_t sequence = 0;  // Order of queueing.
+  JobKind kind = JobKind::kWrite;
+  Version from;           // Exclusive.
+  Version to;             // Inclusive; none if only names changed.
+  uint64_t meta_version = 0;  // 0: the name did not change.
+  uint64_t bytes = 0;
+  Lsn announce_lsn = kNoLsn;  // Of the oldest change in it, or below; 0 for names.
+  Lsn newest_lsn = kNoLsn;
+  int64_t created_us = 0;
+};
+
+struct Lag {
+  uint64_t jobs = 0;
+  uint64_t files = 0;         // Jobs that bring a version or a removal.
+  uint64_t bytes = 0;
+  int64_t oldest_us = 0;      // created_us of the oldest job; 0: none.
+};
+
+}  // namespace understudy
