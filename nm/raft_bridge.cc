@@ -36,7 +36,7 @@ Error error_of(int code, const char* words) {
 struct RaftBridge::Core {
   raft node{};
   raft_fsm machine{};
-  raft_apply request{};
+  struct raft_apply request {};
   bool inited = false;
 
   static RaftBridge* self(raft_fsm* machine) { return static_cast<RaftBridge*>(machine->data); }
@@ -195,7 +195,7 @@ bool RaftBridge::append_batch() {
   batch_under_way_ = true;
   batch_first_ = raft_last_index(&core_->node) + 1;
   int code = raft_apply(&core_->node, &core_->request, buffers.data(), static_cast<unsigned>(buffers.size()),
-                        [](raft_apply* request, int status, void*) {
+                        [](struct raft_apply* request, int status, void*) {
                           if (status != 0) static_cast<RaftBridge*>(request->data)->batch_ended(status);
                         });
   if (code != 0) {
