@@ -44,7 +44,7 @@ const std::vector<std::pair<std::string, Names>> kLayers = {
 const std::vector<std::pair<std::string, std::string>> kOwners = {
     {"raft.h", "nm/raft_[a-z_]*\\.(cc|h)"},
     {"raft/", "nm/raft_[a-z_]*\\.(cc|h)"},
-    {"sqlite3", "common/sqlite/[a-z_]*\\.cc|tests/sim/.*"},
+    {"sqlite3", "common/sqlite/[a-z_]*\\.cc|tests/sim/.*|tests/test_sim_vfs\\.cc"},
     {"uv.h", "common/uv/.*"},
     {"openssl/", "common/base/chunk_hash\\.cc"},
     {"xxhash.h", "common/base/checksum\\.cc"},
