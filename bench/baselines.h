@@ -1,0 +1,28 @@
+// What the machine itself can do, with plain files, sockets and tools: every figure of the store is given as a
+// ratio to one of these, measured in the same run.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "bench/measurement.h"
+
+namespace understudy::bench {
+
+// `threads` loops of create + write + fsync + rename of files of `size_bytes` in `folder`.
+Recorder plain_files(const std::string& folder, uint32_t threads, uint32_t size_bytes, std::chrono::milliseconds time);
+
+// `threads` loops of sending one byte over loopback and waiting for it to come back from a thread of its own.
+Recorder loopback_round_trips(uint32_t threads, std::chrono::milliseconds time);
+
+// A file of `size_bytes` that does not compress, at `path`.
+void make_file(const std::string& path, uint64_t size_bytes);
+
+// `cp` of `path` to two new files beside it, one after the other, and fsync of both; then both are removed.
+double copy_twice_seconds(const std::string& path);
+
+// `cat` of `path` to /dev/null, which does not look at the bytes: the hardest to compare with.
+double cat_seconds(const std::string& path);
+
+}  // namespace understudy::bench

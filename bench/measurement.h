@@ -1,0 +1,67 @@
+// One measurement: how long each operation took, how many failed, the longest time in which none was
+// acknowledged, and the processor time that all processes together spent on it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace understudy::bench {
+
+using SteadyClock = std::chrono::steady_clock;
+using SteadyTime = SteadyClock::time_point;
+
+// The processor time of some processes so far. One that is gone counts with what it had last.
+class ProcessorTime {
+ public:
+  // This process, and those whose pid stands in a file DIR/*/pid. `cluster` may be empty.
+  explicit ProcessorTime(std::string cluster);
+  uint64_t total_us();
+
+ private:
+  std::string cluster_;
+  std::vector<std::pair<int, uint64_t>> last_us_;  // By pid.
+};
+
+class Recorder {
+ public:
+  void start() { began_ = last_ = SteadyClock::now(); }
+  void done(SteadyTime operation_began);
+  void failed() { ++errors_; }
+  // The end of the measured time; a gap may reach up to it.
+  void stop();
+  // What another thread counted in the same time. The gaps of the parts are not merged:
+  // use one recorder where they matter.
+  void merge(const Recorder& other);
+
+  uint64_t operations() const { return latencies_us_.size(); }
+  uint64_t errors() const { return errors_; }
+  double seconds() const { return std::chrono::duration<double>(ended_ - began_).count(); }
+  double operations_per_s() const;
+  uint32_t percentile_us(double share) const;
+  double longest_gap_ms() const { return std::chrono::duration<double, std::milli>(longest_gap_).count(); }
+
+ private:
+  SteadyTime began_{};
+  SteadyTime ended_{};
+  SteadyTime last_{};
+  SteadyClock::duration longest_gap_{};
+  std::vector<uint32_t> latencies_us_;
+  uint64_t errors_ = 0;
+};
+
+// One line of the output. Fields keep their order.
+class JsonLine {
+ public:
+  JsonLine& text(const std::string& name, const std::string& value);
+  JsonLine& number(const std::string& name, double value, int digits = 0);
+  // ops_per_s, p50_us, p99_us, longest_gap_ms, errors.
+  JsonLine& recorder(const Recorder& recorder);
+  void print() const;
+
+ private:
+  std::string fields_;
+};
+
+}  // namespace understudy::bench
