@@ -1,12 +1,35 @@
 // The simulator itself: what the code under test may rely on, and what it must survive.
 #include <gtest/gtest.h>
 
+#include "tests/env_conformance.h"
 #include "tests/sim/sim_world.h"
 
 namespace understudy::sim {
 namespace {
 
 using namespace std::chrono_literals;
+
+class SimEnvWorld final : public EnvWorld {
+ public:
+  Env& env(int host) override { return host == 0 ? near_.env() : far_.env(); }
+  void run(Task<void> task) override { world_.await(near_, std::move(task)); }
+  std::string folder() override { return "/data"; }
+  Address listen_address(int host) override { return host == 0 ? "near:0" : "far:0"; }
+  Address silent_address() override { return "silent:1"; }
+
+  SimEnvWorld() {
+    world_.host("near").disk.put("/data/placeholder", "");
+    CHECK(near_.env().disk.remove("/data/placeholder").has_value());
+    world_.power_cut(world_.host("silent"));
+  }
+
+ private:
+  SimWorld world_{42};
+  SimProcess& near_ = world_.start(world_.host("near"), "near");
+  SimProcess& far_ = world_.start(world_.host("far"), "far");
+};
+
+std::unique_ptr<EnvWorld> make_sim_world() { return std::make_unique<SimEnvWorld>(); }
 
 Task<void> echo_connection(std::unique_ptr<Connection> connection) {
   while (true) {
@@ -22,7 +45,7 @@ Task<void> echo_connection(std::unique_ptr<Connection> connection) {
 }
 
 Task<void> echo_server(Env& env, uint16_t port) {
-  auto listener = env.net.listen(":" + std::to_string(port));
+  auto listener = env.net.listen("0.0.0.0:" + std::to_string(port));
   CHECK(listener.has_value());
   TaskGroup connections(env.executor);
   while (true) {
@@ -292,3 +315,7 @@ TEST(SimClockTest, TimersFollowARateAndAJump) {
 
 }  // namespace
 }  // namespace understudy::sim
+
+namespace understudy {
+INSTANTIATE_TEST_SUITE_P(Sim, EnvConformance, testing::Values(&sim::make_sim_world));
+}  // namespace understudy

@@ -38,7 +38,10 @@ class SimFile final : public File {
   Future<Status> write(uint64_t offset, std::vector<Bytes> pieces, Sync sync) override {
     Promise<Status> promise(process_.env().executor);
     if (!process_.alive()) return promise.future();
-    CHECK(writable_);
+    if (!writable_) {
+      promise.set(fail(Code::kInternal, path_ + ": not open for writing"));
+      return promise.future();
+    }
     Bytes bytes;
     for (Bytes& piece : pieces) {
       if (bytes.empty()) {
@@ -79,7 +82,7 @@ class SimFile final : public File {
 
   Status truncate(uint64_t size) override {
     if (!process_.alive()) return dead();
-    CHECK(writable_);
+    if (!writable_) return fail(Code::kInternal, path_ + ": not open for writing");
     RETURN_IF_ERROR(disk_.called(DiskCall::kWrite));
     if (disk_.crash_point()) return dead();
     RETURN_IF_ERROR(disk_.truncate(*inode_, size));

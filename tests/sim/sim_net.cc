@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kKernelBufferBytes = 256 << 10;  // Each of send and receive, per connection.
 constexpr size_t kSegmentBytesMax = 64 << 10;
+constexpr size_t kRoomBytesMin = 16 << 10;         // Wait for this much room rather than send crumbs.
 constexpr size_t kBacklogMax = 128;
 constexpr uint8_t kData = 0;
 constexpr uint8_t kEnd = 1;
@@ -42,7 +43,9 @@ class ByteQueue {
 
 std::optional<std::pair<std::string, uint16_t>> parse_address(const Address& address) {
   size_t colon = address.rfind(':');
-  if (colon == std::string::npos) return std::nullopt;
+  if (colon == std::string::npos || colon == 0) return std::nullopt;
+  bool bracketed = address.front() == '[' && address[colon - 1] == ']';
+  if (!bracketed && address.find(':') != colon) return std::nullopt;
   uint16_t port = 0;
   const char* end = address.data() + address.size();
   auto [at, error] = std::from_chars(address.data() + colon + 1, end, port);
@@ -51,7 +54,7 @@ std::optional<std::pair<std::string, uint16_t>> parse_address(const Address& add
 }
 
 bool is_self(const std::string& name) {
-  return name.empty() || name == "localhost" || name == "127.0.0.1" || name == "0.0.0.0" || name == "[::1]";
+  return name == "localhost" || name == "127.0.0.1" || name == "0.0.0.0" || name == "[::1]";
 }
 
 }  // namespace
@@ -405,7 +408,10 @@ void SimNet::pump(const SocketRef& socket) {
   if (socket->broken || socket->lost) return;
   while (!socket->writes.empty()) {
     PendingWrite& write = socket->writes.front();
-    size_t count = std::min(write.bytes.size() - write.taken, kKernelBufferBytes - socket->unacknowledged);
+    size_t left = write.bytes.size() - write.taken;
+    size_t room = kKernelBufferBytes - socket->unacknowledged;
+    if (room < std::min(left, kRoomBytesMin)) break;
+    size_t count = std::min(left, room);
     socket->unsent.append(BytesView(write.bytes).substr(write.taken, count));
     socket->unacknowledged += count;
     write.taken += count;
@@ -415,7 +421,8 @@ void SimNet::pump(const SocketRef& socket) {
   }
   auto peer = socket->peer.lock();
   size_t filled = socket->in_flight + (peer ? peer->received.size() : 0);
-  while (socket->unsent.size() > 0 && filled < kKernelBufferBytes) {
+  while (socket->unsent.size() > 0 &&
+         filled + std::min(socket->unsent.size(), kRoomBytesMin) <= kKernelBufferBytes) {
     size_t count = std::min({socket->unsent.size(), kSegmentBytesMax, kKernelBufferBytes - filled});
     if (random_.one_in(8)) count = 1 + random_.below(count);
     filled += count;
