@@ -1,0 +1,70 @@
+#include "common/uv/server_process.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+
+namespace understudy {
+
+Result<Duration> parse_duration(const std::string& text) {
+  int64_t count = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  std::string unit(end, text.data() + text.size());
+  Duration one{};
+  if (unit.empty() || unit == "s") one = std::chrono::seconds(1);
+  if (unit == "ms") one = std::chrono::milliseconds(1);
+  if (unit == "m") one = std::chrono::minutes(1);
+  if (unit == "h") one = std::chrono::hours(1);
+  if (error != std::errc() || one == Duration::zero() || count <= 0 || count > INT64_MAX / one.count()) {
+    return fail(Code::kInvalid, text + ": is not a time such as 250ms, 5s or 2m");
+  }
+  return count * one;
+}
+
+Status open_server_log(const ServerFlags& flags) {
+  for (size_t slash = flags.data.find('/', 1);; slash = flags.data.find('/', slash + 1)) {
+    std::string folder = flags.data.substr(0, slash);
+    if (mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST) {
+      return fail(Code::kInvalid, folder + ": " + std::strerror(errno));
+    }
+    if (slash == std::string::npos) break;
+  }
+  LogOptions options;
+  options.file = flags.data + "/log";
+  options.json = flags.log_format == "json";
+  if (flags.log_level == "debug") options.level = LogLevel::kDebug;
+  else if (flags.log_level == "info") options.level = LogLevel::kInfo;
+  else if (flags.log_level == "warning") options.level = LogLevel::kWarning;
+  else if (flags.log_level == "error") options.level = LogLevel::kError;
+  else return fail(Code::kInvalid, flags.log_level + ": the log level is debug, info, warning or error");
+  if (access(flags.data.c_str(), W_OK) != 0) return fail(Code::kInvalid, flags.data + ": " + std::strerror(errno));
+  log_open(options);
+  return {};
+}
+
+Status write_note(const std::string& folder, const std::string& name, const std::string& line) {
+  std::string path = folder + "/" + name;
+  std::string fresh = path + ".new";
+  FILE* file = std::fopen(fresh.c_str(), "w");
+  bool ok = file != nullptr && std::fprintf(file, "%s\n", line.c_str()) >= 0;
+  if (file != nullptr) ok = std::fclose(file) == 0 && ok;
+  if (!ok || std::rename(fresh.c_str(), path.c_str()) != 0) {
+    return fail(errno == ENOSPC ? Code::kNoSpace : Code::kInternal, path + ": " + std::strerror(errno));
+  }
+  return {};
+}
+
+void remove_note(const std::string& folder, const std::string& name) { unlink((folder + "/" + name).c_str()); }
+
+int fail_server(const std::string& program, const Error& error) {
+  std::fprintf(stderr, "%s: error: %s\n", program.c_str(), error.to_string().c_str());
+  log_error("ends: " + error.to_string());
+  log_flush();
+  return 1;
+}
+
+}  // namespace understudy

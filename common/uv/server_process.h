@@ -1,0 +1,35 @@
+// What both kinds of server's main do around their server: common options, the log,
+// the pid and address files in the data folder, and a graceful end by signal.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "common/base/log.h"
+#include "common/base/result.h"
+#include "common/base/types.h"
+
+namespace understudy {
+
+struct ServerFlags {
+  std::string data;
+  std::string log_level = "info";
+  std::string log_format = "text";
+};
+
+// "250ms", "5s", "2m", "1h", or a bare number of seconds. INVALID otherwise.
+Result<Duration> parse_duration(const std::string& text);
+
+// Makes the data folder and logs into DIR/log.
+Status open_server_log(const ServerFlags& flags);
+
+// Small informative files, not part of any state: DIR/pid, DIR/address.
+Status write_note(const std::string& folder, const std::string& name, const std::string& line);
+void remove_note(const std::string& folder, const std::string& name);
+
+// A clear last line on standard error and in the log; the exit status: 1.
+int fail_server(const std::string& program, const Error& error);
+
+}  // namespace understudy
