@@ -13,6 +13,7 @@
 #include "common/env/env.h"
 #include "common/env/sync.h"
 #include "common/env/task.h"
+#include "tests/co_assert.h"
 
 namespace understudy {
 
@@ -27,22 +28,6 @@ class EnvWorld {
 };
 
 using EnvWorldFactory = std::unique_ptr<EnvWorld> (*)();
-
-#define CO_ASSERT(condition)                  \
-  do {                                        \
-    if (!(condition)) {                       \
-      ADD_FAILURE() << "not so: " #condition; \
-      co_return;                              \
-    }                                         \
-  } while (false)
-
-#define CO_ASSERT_OK(result)                                          \
-  do {                                                                \
-    if (const auto& result_ = (result); !result_) {                   \
-      ADD_FAILURE() << #result " gave " << result_.error().to_string(); \
-      co_return;                                                      \
-    }                                                                 \
-  } while (false)
 
 namespace env_conformance {
 

@@ -1,0 +1,214 @@
+#include "common/wire/peer.h"
+
+#include <fmt/format.h>
+
+#include "common/base/log.h"
+
+namespace understudy {
+
+Peer::Peer(Env& env, std::unique_ptr<Connection> connection, PeerHandler* handler, PeerOptions options)
+    : env_(env),
+      connection_(std::move(connection)),
+      handler_(handler),
+      options_(options),
+      address_(connection_->peer()),
+      decoder_(options.hello ? kHelloLimits : options.limits),
+      greeted_(!options.hello),
+      to_write_(env.executor),
+      written_(env.executor),
+      handled_(env.executor),
+      handlers_(env.executor),
+      writer_(env.executor) {
+  writer_.spawn(write_loop());
+}
+
+Peer::~Peer() { close(); }
+
+void Peer::close() {
+  if (closed_) return;
+  closed_ = true;
+  connection_->close();
+  fail_calls({Code::kUnavailable, "connection lost: " + address_});
+  outgoing_.take();
+  to_write_.notify_all();
+  written_.notify_all();
+  handled_.notify_all();
+}
+
+void Peer::fail_calls(const Error& error) {
+  auto calls = std::exchange(calls_, {});
+  for (auto& [id, call] : calls) {
+    env_.clock.cancel(call.timer);
+    call.promise.try_set(std::unexpected(error));
+  }
+}
+
+std::optional<Error> Peer::oversized(size_t message_size, size_t body_size) const {
+  const FrameLimits& limits = options_.limits;
+  if (message_size <= limits.message_size_max && body_size <= limits.body_size_max) return std::nullopt;
+  return Error{Code::kInvalid, fmt::format("too long for a frame: a message of {} and a body of {} bytes",
+                                           message_size, body_size)};
+}
+
+Future<Result<Reply>> Peer::call(uint16_t type, Bytes message, Bytes body, Duration timeout) {
+  Promise<Result<Reply>> promise(env_.executor);
+  if (auto error = oversized(message.size(), body.size())) {
+    promise.set(std::unexpected(*std::move(error)));
+  } else if (closed_) {
+    promise.set(fail(Code::kUnavailable, "connection lost: " + address_));
+  } else {
+    uint64_t id = next_request_++;
+    TimerId timer = env_.clock.schedule(env_.clock.now() + timeout, [this, id] {
+      auto node = calls_.extract(id);
+      if (node) node.mapped().promise.try_set(fail(Code::kUnavailable, "no answer in time from " + address_));
+    });
+    calls_.emplace(id, Call{promise, timer});
+    send({FrameKind::kRequest, type, id, std::move(message), std::move(body)});
+  }
+  return promise.future();
+}
+
+void Peer::notify(uint16_t type, Bytes message, Bytes body) {
+  CHECK(!oversized(message.size(), body.size()));
+  send({FrameKind::kOneWay, type, 0, std::move(message), std::move(body)});
+}
+
+void Peer::send(Frame frame) {
+  if (closed_) return;
+  outgoing_.add(std::move(frame));
+  to_write_.notify_all();
+}
+
+Task<void> Peer::write_loop() {
+  while (!closed_) {
+    if (outgoing_.empty()) {
+      // Woken behind all that is ready now, which may have more to send.
+      auto more = to_write_.wait();
+      co_await more;
+      continue;
+    }
+    writing_ = true;
+    answer_bytes_writing_ = std::exchange(answer_bytes_, 0);
+    auto status = co_await connection_->write(outgoing_.take());
+    writing_ = false;
+    answer_bytes_writing_ = 0;
+    if (!status) break;
+    written_.notify_all();
+    handled_.notify_all();
+  }
+  close();
+}
+
+Task<void> Peer::flush() {
+  while (!closed_ && (writing_ || !outgoing_.empty())) {
+    auto written = written_.wait();
+    co_await written;
+  }
+}
+
+Task<void> Peer::join_handlers() { return handlers_.join(); }
+
+bool Peer::full() const {
+  return handled_requests_ >= options_.handled_requests_max ||
+         handled_bytes_ + answer_bytes_ + answer_bytes_writing_ >= options_.handled_bytes_max;
+}
+
+Task<void> Peer::run() {
+  while (!closed_) {
+    auto bytes = co_await connection_->read();
+    if (!bytes) break;
+    if (bytes->empty()) {
+      if (!decoder_.idle()) log_warning(address_ + ": connection ended in the middle of a frame");
+      break;
+    }
+    decoder_.feed(*std::move(bytes));
+    auto status = co_await take_frames();
+    if (!status) {
+      if (!closed_) log_warning(address_ + ": " + status.error().to_string() + "; connection closed");
+      break;
+    }
+  }
+  close();
+  if (handler_) handler_->closed(this);
+}
+
+Task<Status> Peer::take_frames() {
+  while (!closed_) {
+    CO_ASSIGN_OR_RETURN(auto frame, decoder_.next());
+    if (!frame) break;
+    if (!greeted_) {
+      CO_RETURN_IF_ERROR(co_await greet(*std::move(frame)));
+    } else if (frame->kind == FrameKind::kResponse || frame->kind == FrameKind::kError) {
+      answered(*std::move(frame));
+    } else {
+      while (full() && !closed_) {
+        auto changed = handled_.wait();
+        co_await changed;
+      }
+      if (!closed_) handlers_.spawn(serve(*std::move(frame)));
+    }
+  }
+  co_return Status();
+}
+
+// The first frame of all: a Hello to answer, or the answer to ours.
+Task<Status> Peer::greet(Frame frame) {
+  if (frame.type != kHelloType || frame.kind == FrameKind::kOneWay) {
+    co_return fail(Code::kInvalid, fmt::format("a frame of type {} before the Hello", frame.type));
+  }
+  Result<Reply> reply = fail(Code::kInvalid, "nothing is asked for on this side");
+  bool ours = frame.kind != FrameKind::kRequest;
+  uint64_t id = frame.request_id;
+  if (ours) {
+    greeted_ = frame.kind == FrameKind::kResponse;
+    answered(std::move(frame));
+  } else {
+    if (handler_) reply = co_await handler_->handle(this, kHelloType, std::move(frame.message), {});
+    greeted_ = reply.has_value();
+  }
+  if (greeted_) decoder_.set_limits(options_.limits);
+  if (ours || closed_) co_return Status();
+  std::string refusal = greeted_ ? "" : reply.error().message;
+  send_answer(kHelloType, id, std::move(reply));
+  if (greeted_) co_return Status();
+  co_await flush();
+  co_return fail(Code::kInvalid, "Hello refused: " + refusal);
+}
+
+void Peer::answered(Frame frame) {
+  auto node = calls_.extract(frame.request_id);
+  if (!node) return;  // Late: nobody waits any more.
+  Call& call = node.mapped();
+  env_.clock.cancel(call.timer);
+  if (frame.kind == FrameKind::kError) {
+    call.promise.try_set(std::unexpected(decode_error(frame.message)));
+  } else {
+    call.promise.try_set(Reply{std::move(frame.message), std::move(frame.body)});
+  }
+}
+
+Task<void> Peer::serve(Frame frame) {
+  uint64_t size = frame.message.size() + frame.body.size();
+  handled_bytes_ += size;
+  ++handled_requests_;
+  Result<Reply> reply = fail(Code::kInvalid, "nothing is asked for on this side");
+  if (handler_) reply = co_await handler_->handle(this, frame.type, std::move(frame.message), std::move(frame.body));
+  handled_bytes_ -= size;
+  --handled_requests_;
+  if (frame.kind == FrameKind::kRequest) send_answer(frame.type, frame.request_id, std::move(reply));
+  handled_.notify_all();
+}
+
+void Peer::send_answer(uint16_t type, uint64_t request_id, Result<Reply> reply) {
+  if (reply) {
+    if (auto error = oversized(reply->message.size(), reply->body.size())) reply = std::unexpected(*std::move(error));
+  }
+  if (reply) {
+    answer_bytes_ += reply->message.size() + reply->body.size();
+    send({FrameKind::kResponse, type, request_id, std::move(reply->message), std::move(reply->body)});
+  } else {
+    send({FrameKind::kError, type, request_id, encode_error(reply.error()), {}});
+  }
+}
+
+}  // namespace understudy
