@@ -31,6 +31,7 @@ namespace understudy {
 
 namespace wire {
 class AddJobs;
+class AnnounceItem;
 class Announced;
 class BeginEpoch;
 class Command;
@@ -135,12 +136,16 @@ class Catalogue {
   struct Change;
   // Where a path leads: the folder, the last name in it, and what is there.
   struct Place {
-    Node folder;
-    std::string name;
+    FileId folder = kNoFile;
+    std::string name;  // Empty for the root itself.
     std::optional<Node> there;
   };
-  // For tests: bounds on what stands in one transaction.
-  static constexpr size_t kUncommittedMax = 2000;
+  // A walk over a tree: each folder, then what is in it, in order of names.
+  struct Frame {
+    FileId folder;
+    std::string path;   // Without the slash at the end: "" for the root.
+    std::string after;
+  };
 
   Catalogue(Env& env, std::unique_ptr<CatalogueStore> store, Fatal fatal);
 
@@ -160,8 +165,13 @@ class Catalogue {
   void schedule_commit(Duration after);
 
   Result<Place> place(std::string_view path, bool follow_link);
-  Result<Node> folder_of(const std::vector<std::string>& names, size_t count);
+  // A folder's names without the last, one by one; a link on the way gives the names to
+  // start again with.
+  Result<FileId> walk_folders(std::vector<std::string>& names, bool& again);
+  Page walk(std::string_view after, uint32_t limit, uint32_t looked_at_max,
+            const std::function<bool(const Node&)>& wanted);
   FileId next_id();
+  Node new_node(const Place& place, NodeKind kind, const Change& change);
   uint64_t next_job() { return store_->cluster.next_job++; }
 
   // catalogue_names.cc
@@ -178,14 +188,16 @@ class Catalogue {
   void remove_link(const wire::RemoveLink& command, Change& change);
   void purge_nodes(const wire::PurgeNodes& command, Change& change);
   void expire_pending(const wire::ExpirePending& command, Change& change);
-  void erase_file(const Node& node, Version tombstone, Lsn lsn, Change& change);
-  void erase_name(const Node& node, Change& change);
+  void erase_file(const Node& node, Version tombstone, Lsn lsn, const Change& change);
+  void erase_name(const Node& node, const Change& change);
   // catalogue_members.cc
   void init_cluster(const wire::InitCluster& command, Change& change);
   void register_server(const wire::RegisterServer& command, Change& change);
   void register_known(Server& server, const wire::RegisterServer& command, Change& change);
   void register_new(const wire::RegisterServer& command, Change& change);
   void take_store(Server& server, const wire::RegisterServer& command, Change& change);
+  void queue_all_names(ServerId target, const Change& change);
+  bool only_one_in_sync(const Server& server);
   void member_failed(const wire::MemberFailed& command, Change& change);
   void member_in_sync(const wire::MemberInSync& command, Change& change);
   void begin_epoch(const wire::BeginEpoch& command, Change& change);
@@ -194,10 +206,13 @@ class Catalogue {
   void announced(const wire::Announced& command, Change& change);
   void jobs_done(const wire::JobsDone& command, Change& change);
   void add_jobs(const wire::AddJobs& command, Change& change);
-  void queue_metadata(const Node& node, Change& change);
-  void queue_metadata(ServerId target, FileId object, JobKind kind, Change& change);
-  void queue_version(ServerId target, const Job& wanted);
+  void announce_item(const Server& server, const Pair& pair, const wire::AnnounceItem& item, const Change& change);
+  // To every server that keeps the name: all for a folder or link, the pair's for a file.
+  void queue_name(const Node& node, const Change& change);
+  // Merges `wanted` with what waits for that target and object already.
+  void queue(Job wanted);
   void drop_jobs(FileId object);
+  void drop_versions_for(ServerId target);
 
   Env& env_;
   std::unique_ptr<CatalogueStore> store_;
