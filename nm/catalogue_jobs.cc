@@ -180,7 +180,7 @@ void Catalogue::add_jobs(const wire::AddJobs& command, Change& change) {
   for (const auto& item : command.items()) {
     auto kind = static_cast<JobKind>(item.kind());
     if (kind < JobKind::kCreate || kind > JobKind::kSync) {
-      return change.refuse(Code::kInvalid, fmt::format("{}: no kind of job", item.kind()));
+      return change.refuse(Code::kInvalid, fmt::format("{}: no kind of job", static_cast<int>(item.kind())));
     }
   }
   for (const auto& item : command.items()) {

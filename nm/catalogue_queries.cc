@@ -6,7 +6,7 @@
 namespace understudy {
 namespace {
 
-constexpr uint32_t kChildrenAtOnce = 256;
+constexpr uint32_t kChildrenAtOnce = 64;
 constexpr uint32_t kLookedAtMax = 20'000;
 constexpr uint32_t kJobsAtOnce = 1000;
 
