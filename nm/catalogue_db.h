@@ -128,6 +128,9 @@ class Catalogue {
   // in it, or kRootFolder for everything. Looks at 20,000 jobs at most, and counts those.
   Lag jobs_left(ServerId target, Lsn mark, FileId scope);
 
+  // The newest job's place in the order: every job queued before now is at or below it.
+  uint64_t last_job_sequence() const { return store_->cluster.next_job - 1; }
+
   // Events behind `after`: serialized wire::Event, with their ids.
   std::vector<EventRow> events(uint64_t after, uint32_t limit);
   uint64_t last_event() const { return store_->cluster.next_event - 1; }
@@ -212,7 +215,6 @@ class Catalogue {
   // Merges `wanted` with what waits for that target and object already.
   void queue(Job wanted);
   void drop_jobs(FileId object);
-  void drop_versions_for(ServerId target);
 
   Env& env_;
   std::unique_ptr<CatalogueStore> store_;

@@ -68,29 +68,6 @@ void Catalogue::drop_jobs(FileId object) {
   for (const auto& job : store_->jobs_of(object)) store_->erase_job(job);
 }
 
-void Catalogue::drop_versions_for(ServerId target) {
-  uint64_t after = 0;
-  while (true) {
-    auto page = store_->jobs(target, after, 1000);
-    if (page.empty()) return;
-    after = page.back().sequence;
-    for (const auto& old : page) {
-      // A removal stays: the file is gone, whoever has to be told.
-      if (!old.to || old.kind == JobKind::kDelete) continue;
-      if (old.meta_version == 0) {
-        store_->erase_job(old);
-        continue;
-      }
-      Job job = old;
-      job.kind = JobKind::kMetadata;
-      job.from = job.to = {};
-      job.bytes = 0;
-      job.announce_lsn = job.newest_lsn = kNoLsn;
-      store_->put_job(old, job);
-    }
-  }
-}
-
 void Catalogue::announced(const wire::Announced& command, Change& change) {
   Server* server = store_->server_named(command.server());
   if (!server) return change.refuse(Code::kNotFound, command.server() + ": no such server");
@@ -156,6 +133,7 @@ void Catalogue::jobs_done(const wire::JobsDone& command, Change& change) {
       continue;
     }
     Job job = *old;
+    job.sequence = next_job();  // What is left queues up behind the others.
     if (name_done && job.kind != JobKind::kDelete) job.meta_version = 0;
     if (versions_done) {
       if (job.kind != JobKind::kDelete) job.kind = JobKind::kMetadata;

@@ -135,6 +135,7 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
     server.announced_lsn = Lsn{request.log_end_lsn()};
     change.outcome.set_rolled_back(true);
   }
+  server.failed = false;
   server.incarnation = request.incarnation();
   server.address = request.address();
   server.machine = request.machine();
@@ -175,8 +176,10 @@ void Catalogue::member_failed(const wire::MemberFailed& command, Change& change)
     return change.refuse(Code::kConflict, command.server() + ": was started again meanwhile");
   }
   server->failed = true;
-  // The last one that holds everything stays the one that does.
-  if (!only_one_in_sync(*server)) server->in_sync = false;
+  // The acting primary holds everything until another one begins an epoch, and the last
+  // one in sync stays the one that does.
+  bool acts = store_->pairs[server->pair].acting == server->id;
+  if (!acts && !only_one_in_sync(*server)) server->in_sync = false;
 }
 
 void Catalogue::member_in_sync(const wire::MemberInSync& command, Change& change) {
@@ -211,8 +214,8 @@ void Catalogue::begin_epoch(const wire::BeginEpoch& command, Change& change) {
     other->second.in_sync = false;
     other->second.failed = true;
   }
-  // Versions that wait for it exist only where it cannot take them from any more.
-  drop_versions_for(server->id);
+  // Versions that wait for it exist only on the other half: their jobs stay and tell
+  // of them until that half is back and they are settled.
   change.outcome.set_epoch(change.index);
   change.outcome.set_pair(pair->name);
 }

@@ -24,7 +24,7 @@ PairMonitor::PairMonitor(MonitorSettings settings, Instant started)
 void PairMonitor::set_facts(const PairFacts& facts) {
   Pair& pair = pairs_[facts.pair];
   pair.name = facts.pair;
-  if (pair.epoch != facts.epoch) {
+  if (pair.epoch != facts.epoch || pair.acting != facts.acting_primary) {
     // A fresh name node finds an epoch in its log whose holder may be serving: it
     // counts as serving when it registers and says so.
     pair.acting = facts.acting_primary;
@@ -150,9 +150,14 @@ void PairMonitor::evaluate(Pair& pair, Instant now, Effects& effects) {
   if (pair.serve == Serve::kProposing || pair.handing_over) return;
   Member* acting = pair.acting.empty() ? nullptr : member(pair.acting);
   if (acting == nullptr) {
-    // Never had a primary: the home primary begins, once it is there.
-    Member* home = member(pair.name);
-    if (home != nullptr && home->alive && home->in_sync) propose_epoch(pair, *home, false, effects);
+    // Never had a primary (the home primary begins), or its place is to be taken by
+    // an empty one (whoever has everything goes on).
+    for (const auto& name : pair.members) {
+      Member* m = member(name);
+      if (!m->alive || !m->in_sync || (name != pair.name && pair.epoch == kNoEpoch)) continue;
+      propose_epoch(pair, *m, false, effects);
+      return;
+    }
     return;
   }
   if (!acting->alive) {
@@ -164,7 +169,14 @@ void PairMonitor::evaluate(Pair& pair, Instant now, Effects& effects) {
   }
   if (pair.serve == Serve::kNeedsEpoch) {
     // The same member again: whatever lease it may hold is its own.
-    if (acting->in_sync) propose_epoch(pair, *acting, false, effects);
+    if (acting->in_sync) {
+      propose_epoch(pair, *acting, false, effects);
+      return;
+    }
+    Member* understudy = other_than(pair, pair.acting);
+    if (understudy != nullptr && understudy->alive && understudy->in_sync && !lease_may_live(pair, now)) {
+      propose_epoch(pair, *understudy, true, effects);
+    }
     return;
   }
   if (pair.serve != Serve::kServing) return;

@@ -1,0 +1,52 @@
+// What clients ask of the cluster: STATUS, EVENTS, WAIT, EXPLAIN, REPLACE.
+#pragma once
+
+#include <string>
+
+#include "common/env/env.h"
+#include "common/env/sync.h"
+#include "common/env/task.h"
+#include "common/wire/understudy.pb.h"
+#include "nm/catalogue_types.h"
+#include "nm/proposer.h"
+#include "nm/server_links.h"
+
+namespace understudy {
+
+class Catalogue;
+class FailoverDriver;
+class NamespaceCalls;
+
+struct NameNodeFacts {
+  uint64_t id = 1;
+  Address address;
+};
+
+class ClusterCalls {
+ public:
+  // All pointers outlive it.
+  ClusterCalls(Env& env, const NameNodeFacts& facts, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
+               FailoverDriver* failover, NamespaceCalls* names);
+
+  wire::StatusReply status();
+  Task<wire::EventsReply> events(wire::EventsRequest request);
+  Task<Result<wire::WaitReply>> wait(wire::WaitRequest request);
+  Task<Result<wire::ExplainReply>> explain(wire::ExplainRequest request);
+  Task<Result<wire::ChangeReply>> replace(wire::ReplaceRequest request, std::string user);
+
+ private:
+  wire::PairStatus pair_status(const Pair& pair);
+  wire::MemberStatus member_status(const Pair& pair, const Server& server);
+  // What one pair still has to bring to its other half, after its primary announced all.
+  Task<Result<wire::WaitReply>> wait_for_pair(PairId pair, FileId scope, Instant end);
+
+  Env& env_;
+  NameNodeFacts facts_;
+  Catalogue* catalogue_;
+  Proposer* proposer_;
+  ServerLinks* links_;
+  FailoverDriver* failover_;
+  NamespaceCalls* names_;
+};
+
+}  // namespace understudy

@@ -1,0 +1,315 @@
+#include "nm/failover_driver.h"
+
+#include <algorithm>
+
+#include "common/base/log.h"
+#include "nm/catalogue_db.h"
+#include "nm/server_calls.h"
+
+namespace understudy {
+namespace {
+
+constexpr auto kLookAgain = std::chrono::milliseconds(2);
+
+int64_t milliseconds_of(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+wire::Event event(std::string kind, std::string pair, std::string server, std::string text) {
+  wire::Event e;
+  e.set_kind(std::move(kind));
+  e.set_pair(std::move(pair));
+  e.set_server(std::move(server));
+  e.set_text(std::move(text));
+  return e;
+}
+
+}  // namespace
+
+FailoverDriver::FailoverDriver(Env& env, MonitorSettings settings, Catalogue* catalogue, Proposer* proposer,
+                               ServerLinks* links)
+    : env_(env),
+      catalogue_(catalogue),
+      proposer_(proposer),
+      links_(links),
+      monitor_(settings, env.clock.now()),
+      changed_(env.executor),
+      tasks_(env.executor) {}
+
+void FailoverDriver::begin() {
+  monitor_ = PairMonitor(monitor_.settings(), env_.clock.now());
+  update_facts();
+  for (const auto& [id, server] : catalogue_->servers()) {
+    worker(server.name);
+    if (server.incarnation == 0 || server.failed) continue;
+    // A server that died while no name node ran is known dead at once, by proof.
+    tasks_.spawn(watch(server.name, server.incarnation, {server.machine, server.pid, server.pid_start_time}));
+  }
+}
+
+Task<void> FailoverDriver::run() {
+  Duration tick = std::clamp<Duration>(monitor_.settings().heartbeat_interval / 10, std::chrono::milliseconds(5),
+                                       std::chrono::milliseconds(100));
+  while (true) {
+    auto next = sleep_for(env_, tick);
+    co_await next;
+    perform(monitor_.tick(env_.clock.now()));
+  }
+}
+
+void FailoverDriver::update_facts() {
+  for (const auto& [id, pair] : catalogue_->pairs()) {
+    PairFacts facts;
+    facts.pair = pair.name;
+    facts.epoch = pair.epoch;
+    if (const Server* acting = catalogue_->server(pair.acting)) facts.acting_primary = acting->name;
+    for (ServerId member : {pair.home, pair.backup}) {
+      if (const Server* server = catalogue_->server(member)) {
+        facts.members.push_back({server->name, server->in_sync, server->failed});
+      }
+    }
+    monitor_.set_facts(facts);
+  }
+  changed_.notify_all();
+}
+
+ReplicationWorker* FailoverDriver::worker(const std::string& server) {
+  auto& worker = workers_[server];
+  if (!worker) {
+    worker = std::make_unique<ReplicationWorker>(env_, server, catalogue_, proposer_, links_);
+    tasks_.spawn(worker->run());
+  }
+  return worker.get();
+}
+
+void FailoverDriver::wake_workers() {
+  for (auto& [name, worker] : workers_) worker->wake();
+}
+
+void FailoverDriver::perform(Effects effects) {
+  for (Effect& effect : effects) {
+    log_info("decided: " + to_string(effect));
+    switch (effect.kind) {
+      case EffectKind::kBeginEpoch: tasks_.spawn(begin_epoch(std::move(effect), false)); break;
+      case EffectKind::kMemberFailed: tasks_.spawn(member_failed(std::move(effect))); break;
+      case EffectKind::kServe: tasks_.spawn(serve(std::move(effect))); break;
+      case EffectKind::kResync: tasks_.spawn(resync(std::move(effect))); break;
+      case EffectKind::kHandOver: tasks_.spawn(hand_over(std::move(effect))); break;
+    }
+  }
+}
+
+Task<void> FailoverDriver::begin_epoch(Effect effect, bool forced) {
+  const Pair* pair = catalogue_->pair(effect.pair);
+  const Server* before = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
+  wire::Command command;
+  auto* begin = command.mutable_begin_epoch();
+  begin->set_pair(effect.pair);
+  begin->set_server(effect.server);
+  begin->set_other_failed(effect.other_failed);
+  begin->set_forced(forced);
+  if (pair != nullptr) begin->set_expected_epoch(number(pair->epoch));
+  if (before != nullptr && before->name != effect.server) {
+    *command.add_events() =
+        effect.other_failed
+            ? event("promoted", effect.pair, effect.server, effect.server + " is acting primary: " + before->name + " failed")
+            : event("handed-back", effect.pair, effect.server, effect.server + " is acting primary again");
+  }
+  auto outcome = co_await proposer_->propose(std::move(command));
+  if (!outcome) log_warning("no epoch for " + effect.server + ": " + outcome.error().to_string());
+  update_facts();
+  wake_workers();
+  perform(monitor_.epoch_begun(effect.pair, outcome.has_value(), env_.clock.now()));
+}
+
+Task<void> FailoverDriver::member_failed(Effect effect) {
+  // Its connection may hang for ever; whatever waits on it fails now.
+  if (auto peer = links_->peer(effect.server)) peer->close();
+  wire::Command command;
+  command.mutable_member_failed()->set_server(effect.server);
+  *command.add_events() = event("failed", effect.pair, effect.server, effect.server + " failed");
+  auto outcome = co_await proposer_->propose(std::move(command));
+  if (!outcome) log_warning(effect.server + " not marked failed: " + outcome.error().to_string());
+  update_facts();
+}
+
+Task<void> FailoverDriver::serve(Effect effect) {
+  wire::ServeRequest request;
+  request.set_epoch(number(effect.epoch));
+  request.set_pair(effect.pair);
+  auto reply = co_await call_server<wire::ServeReply>(links_, effect.server, wire::SERVE, request);
+  if (!reply) log_warning(effect.server + " does not serve: " + reply.error().to_string());
+  perform(monitor_.served(effect.server, effect.epoch, reply.has_value(), env_.clock.now()));
+  changed_.notify_all();
+}
+
+Task<void> FailoverDriver::resync(Effect effect) {
+  const Server* server = catalogue_->server(effect.server);
+  Incarnation incarnation = server == nullptr ? 0 : server->incarnation;
+  auto fresh = std::make_unique<Resync>(env_, effect.server, catalogue_, proposer_, links_, worker(effect.server));
+  Resync* resync = fresh.get();
+  resyncs_[effect.server] = std::move(fresh);
+  Status status = co_await resync->run();
+  if (status) {
+    wire::Command command;
+    command.mutable_member_in_sync()->set_server(effect.server);
+    command.mutable_member_in_sync()->set_incarnation(incarnation);
+    *command.add_events() = event("in-sync", effect.pair, effect.server, effect.server + " has everything that was announced");
+    auto outcome = co_await proposer_->propose(std::move(command));
+    if (!outcome) status = std::unexpected(outcome.error());
+  }
+  if (!status) log_warning("resync of " + effect.server + " to be tried again: " + status.error().to_string());
+  if (auto at = resyncs_.find(effect.server); at != resyncs_.end() && at->second.get() == resync) resyncs_.erase(at);
+  update_facts();
+  perform(monitor_.caught_up(effect.server, status.has_value(), env_.clock.now()));
+}
+
+Task<void> FailoverDriver::hand_over(Effect effect) {
+  const Pair* pair = catalogue_->pair(effect.pair);
+  const Server* acting = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
+  Status status = fail(Code::kInternal, "no acting primary");
+  if (acting != nullptr) status = co_await drain_and_catch_up(acting->name, effect.server, effect.epoch);
+  if (!status) log_warning("hand-over to " + effect.server + " put off: " + status.error().to_string());
+  perform(monitor_.handed_over(effect.pair, status.has_value(), env_.clock.now()));
+}
+
+Task<Status> FailoverDriver::drain_and_catch_up(std::string from, std::string to, Epoch epoch) {
+  // Nearly caught up first: writes wait only for the last few jobs.
+  const Server* target = catalogue_->server(to);
+  if (target == nullptr) co_return fail(Code::kInternal, to + " is unknown");
+  ServerId id = target->id;
+  constexpr uint64_t kFewJobs = 64;
+  Instant end = env_.clock.now() + monitor_.settings().failure_timeout;
+  while (catalogue_->lag(id).jobs > kFewJobs) {
+    if (env_.clock.now() >= end) co_return fail(Code::kUnavailable, "too many jobs are waiting");
+    auto pause = sleep_for(env_, kLookAgain);
+    co_await pause;
+  }
+  wire::DrainRequest request;
+  request.set_epoch(number(epoch));
+  auto drained = co_await call_server<wire::DrainReply>(links_, from, wire::DRAIN, request);
+  if (!drained) co_return std::unexpected(drained.error());
+  end = env_.clock.now() + monitor_.settings().failure_timeout;
+  while (catalogue_->lag(id).jobs > 0) {
+    if (env_.clock.now() >= end || !links_->peer(to)) co_return fail(Code::kUnavailable, to + " did not catch up");
+    auto pause = sleep_for(env_, kLookAgain);
+    co_await pause;
+  }
+  co_return Status{};
+}
+
+Task<void> FailoverDriver::watch(std::string server, Incarnation incarnation, ProcessIdentity process) {
+  auto died = env_.processes.died(process);
+  Status proof = co_await died;
+  if (!proof) co_return;  // Another machine: silence has to tell.
+  const Server* known = catalogue_->server(server);
+  if (known == nullptr || known->incarnation != incarnation) co_return;
+  log_info(server + " is proven dead");
+  perform(monitor_.died(server, incarnation, env_.clock.now()));
+}
+
+Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::shared_ptr<Peer> peer,
+                                                                  wire::RegisterRequest request) {
+  wire::Command command;
+  *command.mutable_register_server()->mutable_request() = request;
+  const Server* known = catalogue_->server(request.server());
+  if (known == nullptr || known->incarnation != request.incarnation()) {
+    *command.add_events() = event("registered", "", request.server(), request.server() + " registered from " + request.address());
+  }
+  auto outcome = co_await proposer_->propose(std::move(command));
+  if (!outcome) co_return std::unexpected(outcome.error());
+  if (peer->closed()) co_return fail(Code::kUnavailable, request.server() + " hung up");
+  links_->set({.server = request.server(), .incarnation = request.incarnation(), .peer = peer, .last_heartbeat = {}});
+  update_facts();
+  worker(request.server());
+
+  const Server* server = catalogue_->server(request.server());
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair == nullptr) co_return fail(Code::kInternal, "registered without a pair");
+  if (outcome->new_incarnation()) {
+    tasks_.spawn(watch(request.server(), request.incarnation(),
+                       {request.machine(), request.pid(), request.pid_start_time()}));
+  }
+  Epoch holds = request.serving() ? Epoch{request.epoch()} : kNoEpoch;
+  Effects effects = monitor_.registered(request.server(), request.incarnation(), holds, env_.clock.now());
+
+  wire::RegisterReply reply;
+  reply.set_cluster_id(catalogue_->cluster_id());
+  reply.set_announced_lsn(outcome->announced_lsn());
+  reply.set_heartbeat_interval_ms(milliseconds_of(monitor_.settings().heartbeat_interval));
+  reply.set_failure_timeout_ms(milliseconds_of(monitor_.settings().failure_timeout));
+  reply.set_pair(pair->name);
+  reply.set_durability("async");
+  if (pair->acting == server->id && holds == pair->epoch && monitor_.serving(pair->name)) {
+    reply.set_acting_epoch(number(pair->epoch));
+  }
+  perform(std::move(effects));
+  wake_workers();
+  co_return reply;
+}
+
+wire::HeartbeatReply FailoverDriver::handle_heartbeat(const wire::HeartbeatRequest& request) {
+  wire::HeartbeatReply reply;
+  auto answer =
+      monitor_.heartbeat(request.server(), request.incarnation(), Epoch{request.epoch()}, env_.clock.now());
+  reply.set_register_again(answer.register_again);
+  reply.set_lease_epoch(number(answer.lease_epoch));
+  if (answer.lease_epoch != kNoEpoch) reply.set_lease_ms(milliseconds_of(monitor_.settings().lease()));
+  if (ServerLink* link = links_->find(request.server())) link->last_heartbeat = request;
+  return reply;
+}
+
+void FailoverDriver::handle_leave(const wire::LeaveRequest& request) {
+  perform(monitor_.died(request.server(), request.incarnation(), env_.clock.now()));
+}
+
+void FailoverDriver::connection_lost(const std::string& server, const Peer* peer) {
+  // Proves nothing by itself: the process may be there and dial again.
+  links_->drop(server, peer);
+  changed_.notify_all();
+}
+
+Task<Result<wire::PromoteReply>> FailoverDriver::promote(wire::PromoteRequest request) {
+  const Pair* pair = catalogue_->pair(request.pair());
+  if (pair == nullptr) co_return fail(Code::kNotFound, request.pair() + ": no such pair");
+  if (monitor_.serving(pair->name)) {
+    co_return fail(Code::kConflict, pair->name + " has an acting primary: nothing to force");
+  }
+  const Server* acting = catalogue_->server(pair->acting);
+  const Server* candidate = nullptr;
+  for (ServerId id : {pair->home, pair->backup}) {
+    const Server* server = catalogue_->server(id);
+    if (server != nullptr && links_->peer(server->name) && (candidate == nullptr || server->in_sync)) candidate = server;
+  }
+  if (candidate == nullptr) co_return fail(Code::kUnavailable, pair->name + ": neither half is connected");
+  Effects effects = monitor_.force(pair->name, candidate->name, env_.clock.now());
+  if (effects.empty()) {
+    co_return fail(Code::kUnavailable, pair->name + ": the last acting primary may still hold its lease; try again in a few seconds");
+  }
+  uint64_t maybe_lost = catalogue_->lag(candidate->id).files;
+  std::string other = acting != nullptr && acting != candidate ? acting->name : "";
+  std::string name = candidate->name;
+  std::string pair_name = pair->name;
+  co_await begin_epoch(std::move(effects.front()), true);
+  const Pair* now = catalogue_->pair(pair_name);
+  const Server* acts = now == nullptr ? nullptr : catalogue_->server(now->acting);
+  if (acts == nullptr || acts->name != name) co_return fail(Code::kUnavailable, pair_name + ": " + name + " was not promoted");
+  wire::PromoteReply reply;
+  reply.set_acting_primary(name);
+  reply.set_epoch(number(now->epoch));
+  reply.set_files_maybe_lost(maybe_lost);
+  std::string text = name + " is acting primary by force";
+  if (!other.empty()) {
+    text += "; what only " + other + " holds is missing until it returns: " + std::to_string(maybe_lost) +
+            " files are known of, unannounced ones may be more";
+  }
+  reply.set_text(text);
+  co_return reply;
+}
+
+const ResyncProgress* FailoverDriver::resync_progress(const std::string& server) const {
+  auto at = resyncs_.find(server);
+  return at == resyncs_.end() ? nullptr : &at->second->progress();
+}
+
+}  // namespace understudy

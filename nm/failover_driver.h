@@ -1,0 +1,69 @@
+// Carries out what PairMonitor decides: registrations and heartbeats in; epochs,
+// SERVE, leases, resyncs and hand-overs out. One for the name node.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "common/env/env.h"
+#include "common/env/sync.h"
+#include "common/env/task.h"
+#include "common/wire/understudy.pb.h"
+#include "nm/core/pair_monitor.h"
+#include "nm/proposer.h"
+#include "nm/replication_worker.h"
+#include "nm/resync.h"
+#include "nm/server_links.h"
+
+namespace understudy {
+
+class Catalogue;
+
+class FailoverDriver {
+ public:
+  // All pointers outlive it. `begin()` once the catalogue is caught up with the log.
+  FailoverDriver(Env& env, MonitorSettings settings, Catalogue* catalogue, Proposer* proposer, ServerLinks* links);
+
+  void begin();
+  // Ticks until destroyed.
+  Task<void> run();
+
+  Task<Result<wire::RegisterReply>> handle_register(std::shared_ptr<Peer> peer, wire::RegisterRequest request);
+  wire::HeartbeatReply handle_heartbeat(const wire::HeartbeatRequest& request);
+  void handle_leave(const wire::LeaveRequest& request);
+  // The connection of a registered server ended.
+  void connection_lost(const std::string& server, const Peer* peer);
+  Task<Result<wire::PromoteReply>> promote(wire::PromoteRequest request);
+  // Jobs were queued for somebody: look.
+  void wake_workers();
+
+  const PairMonitor& monitor() const { return monitor_; }
+  const ResyncProgress* resync_progress(const std::string& server) const;
+  // Someone serves, an epoch began, a server came or went.
+  Notifier& changed() { return changed_; }
+
+ private:
+  void update_facts();
+  void perform(Effects effects);
+  Task<void> begin_epoch(Effect effect, bool forced);
+  Task<void> member_failed(Effect effect);
+  Task<void> serve(Effect effect);
+  Task<void> resync(Effect effect);
+  Task<void> hand_over(Effect effect);
+  Task<Status> drain_and_catch_up(std::string from, std::string to, Epoch epoch);
+  Task<void> watch(std::string server, Incarnation incarnation, ProcessIdentity process);
+  ReplicationWorker* worker(const std::string& server);
+
+  Env& env_;
+  Catalogue* catalogue_;
+  Proposer* proposer_;
+  ServerLinks* links_;
+  PairMonitor monitor_;
+  Notifier changed_;
+  std::map<std::string, std::unique_ptr<ReplicationWorker>> workers_;
+  std::map<std::string, std::unique_ptr<Resync>> resyncs_;
+  TaskGroup tasks_;
+};
+
+}  // namespace understudy

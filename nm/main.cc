@@ -1,0 +1,123 @@
+// understudy-nm: the name node as a process.
+#include <csignal>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "common/base/version.h"
+#include "common/uv/server_process.h"
+#include "common/uv/uv_runtime.h"
+#include "nm/name_node.h"
+
+namespace understudy {
+namespace {
+
+constexpr char kProgram[] = "understudy-nm";
+
+struct Flags : ServerFlags {
+  std::string listen = "127.0.0.1:7400";
+  uint64_t id = 1;
+  std::string heartbeat_interval = "1s";
+  uint32_t heartbeat_misses = 3;
+  std::string peers, durability = "async", replication_path = "relay", hints = "off", hint_interval, hint_ttl, metrics;
+};
+
+Status check(const Flags& flags, NameNodeOptions& options) {
+  auto later = [](const std::string& option) {
+    return fail(Code::kInvalid, option + " is not available in this version");
+  };
+  if (!flags.peers.empty()) return later("--peers");
+  if (flags.durability != "async") return later("--durability " + flags.durability);
+  if (flags.replication_path != "relay") return later("--replication-path " + flags.replication_path);
+  if (flags.hints != "off") return later("--hints " + flags.hints);
+  if (!flags.hint_interval.empty()) return later("--hint-interval");
+  if (!flags.hint_ttl.empty()) return later("--hint-ttl");
+  if (!flags.metrics.empty()) return later("--metrics");
+  if (flags.id != 1) return later("--id other than 1");
+  ASSIGN_OR_RETURN(Duration interval, parse_duration(flags.heartbeat_interval));
+  if (interval < std::chrono::milliseconds(10) || interval > std::chrono::minutes(10)) {
+    return fail(Code::kInvalid, "--heartbeat-interval is 10ms to 10m");
+  }
+  if (flags.heartbeat_misses < 2 || flags.heartbeat_misses > 100) {
+    return fail(Code::kInvalid, "--heartbeat-misses is 2 to 100");
+  }
+  options.folder = flags.data;
+  options.listen = flags.listen;
+  options.id = flags.id;
+  options.monitor.heartbeat_interval = interval;
+  options.monitor.failure_timeout = interval * flags.heartbeat_misses;
+  return {};
+}
+
+Task<void> stop_by_signal(UvRuntime* runtime, NameNode* node) {
+  auto signal = runtime->signal({SIGTERM, SIGINT});
+  int number = co_await signal;
+  log_info("stopping: signal " + std::to_string(number));
+  node->stop();
+}
+
+Task<void> tell_address(NameNode* node, std::string folder) {
+  auto started = node->started();
+  co_await started;
+  Status noted = write_note(folder, "pid", std::to_string(getpid()));
+  if (noted) noted = write_note(folder, "address", node->address());
+  if (!noted) log_warning(noted.error().to_string());
+}
+
+Task<void> serve(UvRuntime* runtime, NameNodeOptions options, Status* ended) {
+  NameNode node(runtime->env(), options);
+  TaskGroup beside(runtime->env().executor);
+  beside.spawn(stop_by_signal(runtime, &node));
+  beside.spawn(tell_address(&node, options.folder));
+  *ended = co_await node.run();
+  beside.cancel();
+}
+
+int run(int argc, char** argv) {
+  Flags flags;
+  CLI::App app{"Understudy's name node: names, and who is acting primary"};
+  app.option_defaults()->always_capture_default();
+  app.set_version_flag("--version", std::string(kProgram) + " " + kVersion);
+  app.set_config("--config", "", "Options from a file of lines such as listen=127.0.0.1:7400");
+  app.add_option("--data", flags.data, "Data folder")->required();
+  app.add_option("--listen", flags.listen, "Address to listen on; port 0 lets the kernel choose");
+  app.add_option("--id", flags.id, "This name node's number");
+  app.add_option("--peers", flags.peers, "All name nodes (later)");
+  app.add_option("--heartbeat-interval", flags.heartbeat_interval, "Time between heartbeats");
+  app.add_option("--heartbeat-misses", flags.heartbeat_misses, "Missed heartbeats that make a server failed");
+  app.add_option("--durability", flags.durability, "async (sync: later)");
+  app.add_option("--replication-path", flags.replication_path, "relay (direct: later)");
+  app.add_option("--hints", flags.hints, "off (on: later)");
+  app.add_option("--hint-interval", flags.hint_interval, "(later)");
+  app.add_option("--hint-ttl", flags.hint_ttl, "(later)");
+  app.add_option("--metrics", flags.metrics, "(later)");
+  app.add_option("--log-format", flags.log_format, "text or json");
+  app.add_option("--log-level", flags.log_level, "debug, info, warning or error");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  NameNodeOptions options;
+  if (Status checked = check(flags, options); !checked) {
+    std::fprintf(stderr, "%s: error: %s\n", kProgram, checked.error().to_string().c_str());
+    return 2;
+  }
+  if (Status log = open_server_log(flags); !log) return fail_server(kProgram, log.error());
+  Status ended;
+  {
+    UvRuntime runtime;
+    runtime.run(serve(&runtime, options, &ended));
+  }
+  if (!ended) return fail_server(kProgram, ended.error());
+  remove_note(flags.data, "pid");
+  remove_note(flags.data, "address");
+  log_info("stopped");
+  log_flush();
+  return 0;
+}
+
+}  // namespace
+}  // namespace understudy
+
+int main(int argc, char** argv) { return understudy::run(argc, argv); }

@@ -1,0 +1,319 @@
+#include "nm/name_node.h"
+
+#include "common/base/log.h"
+#include "common/wire/call.h"
+#include "common/wire/understudy.pb.h"
+#include "nm/catalogue_db.h"
+#include "nm/cluster_calls.h"
+#include "nm/failover_driver.h"
+#include "nm/namespace_calls.h"
+#include "nm/raft_bridge.h"
+
+namespace understudy {
+namespace {
+
+constexpr uint32_t kProtocolVersion = 1;
+constexpr auto kHouseworkEvery = std::chrono::milliseconds(500);
+
+std::string hex_id(Random& random) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string id;
+  for (int half = 0; half < 2; ++half) {
+    uint64_t bits = random.next();
+    for (int i = 0; i < 16; ++i, bits >>= 4) id += kDigits[bits & 15];
+  }
+  return id;
+}
+
+template <class Message>
+Result<Reply> reply_with(Result<Message> message) {
+  if (!message) return std::unexpected(std::move(message).error());
+  return make_reply(*message);
+}
+
+}  // namespace
+
+// One connection, of a client or of a storage server.
+class NameNode::Session : public PeerHandler {
+ public:
+  explicit Session(NameNode* node) : node_(node) {}
+
+  Task<Result<Reply>> handle(Peer*, uint16_t type, Bytes message, Bytes) override {
+    return node_->dispatch(this, type, std::move(message));
+  }
+
+  std::shared_ptr<Peer> peer;
+  bool greeted = false;
+  wire::HelloRequest::Role role = wire::HelloRequest::ROLE_NONE;
+  std::string user;
+  std::string server;  // Once registered.
+
+ private:
+  NameNode* node_;
+};
+
+NameNode::NameNode(Env& env, NameNodeOptions options)
+    : env_(env), options_(std::move(options)), ended_(env.executor), started_(env.executor), tasks_(env.executor) {}
+
+NameNode::~NameNode() { tasks_.cancel(); }
+
+Future<Unit> NameNode::started() { return started_.future(); }
+
+void NameNode::stop() { ended_.try_set({}); }
+
+void NameNode::fatal(Error error) {
+  log_error("the name node ends: " + error.to_string());
+  ended_.try_set(std::unexpected(std::move(error)));
+}
+
+Task<Status> NameNode::run() {
+  CO_RETURN_IF_ERROR(co_await open());
+  auto ended = ended_.future();
+  started_.try_set({});
+  Status status = co_await ended;
+  if (listener_) listener_->close();
+  tasks_.cancel();
+  failover_.reset();
+  if (status) {
+    co_await raft_->close();
+    status = catalogue_->commit();
+  }
+  co_return status;
+}
+
+Task<Status> NameNode::open() {
+  CO_RETURN_IF_ERROR(env_.disk.make_folder(options_.folder));
+  auto lock = env_.disk.lock(options_.folder + "/lock");
+  if (!lock) {
+    co_return lock.error().code == Code::kLocked
+        ? fail(Code::kLocked, options_.folder + ": another process has this folder; stop it, or give another --data")
+        : std::unexpected(lock.error());
+  }
+  lock_ = *std::move(lock);
+  if (env_.disk.info(options_.folder + "/store")) {
+    co_return fail(Code::kInvalid, options_.folder + ": is a storage server's folder; give another --data");
+  }
+  auto on_fatal = [this](Error error) { fatal(std::move(error)); };
+  auto catalogue = Catalogue::open(env_, options_.folder + "/catalogue.db", on_fatal);
+  if (!catalogue) co_return std::unexpected(catalogue.error());
+  catalogue_ = *std::move(catalogue);
+
+  RaftBridgeOptions raft;
+  raft.folder = options_.folder + "/raft";
+  raft.id = options_.id;
+  raft.database_id = catalogue_->database_id();
+  raft.applied_index = catalogue_->applied_index();
+  RaftBridgeHooks hooks;
+  hooks.apply = [this](uint64_t index, BytesView command) { return catalogue_->apply(index, command); };
+  hooks.make_durable = [this] { return catalogue_->make_durable(); };
+  hooks.accepts = [this] { return catalogue_->accepts_changes(); };
+  hooks.fatal = on_fatal;
+  auto bridge = co_await RaftBridge::start(env_, std::move(raft), std::move(hooks));
+  if (!bridge) co_return std::unexpected(bridge.error());
+  raft_ = *std::move(bridge);
+  CO_RETURN_IF_ERROR(co_await found_cluster());
+
+  auto listener = env_.net.listen(options_.listen);
+  if (!listener) co_return std::unexpected(listener.error());
+  listener_ = *std::move(listener);
+  address_ = listener_->local();
+
+  failover_ = std::make_unique<FailoverDriver>(env_, options_.monitor, catalogue_.get(), this, &links_);
+  names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get());
+  cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_}, catalogue_.get(), this, &links_,
+                                            failover_.get(), names_.get());
+  failover_->begin();
+  tasks_.spawn(failover_->run());
+  tasks_.spawn(accept());
+  tasks_.spawn(keep_house());
+  log_info("name node " + std::to_string(options_.id) + " of cluster " + catalogue_->cluster_id() + " listens on " + address_);
+  co_return Status{};
+}
+
+Task<Status> NameNode::found_cluster() {
+  if (!catalogue_->cluster_id().empty()) co_return Status{};
+  wire::Command command;
+  command.mutable_init_cluster()->set_cluster_id(hex_id(env_.random));
+  auto outcome = co_await propose(std::move(command));
+  if (!outcome) co_return std::unexpected(outcome.error());
+  co_return Status{};
+}
+
+Task<Result<wire::CommandOutcome>> NameNode::propose(wire::Command command) {
+  command.set_time_us(env_.clock.wall().time_since_epoch().count());
+  auto applied = co_await raft_->propose(command.SerializeAsString());
+  if (!applied) co_return std::unexpected(applied.error());
+  wire::CommandOutcome outcome;
+  if (!outcome.ParseFromString(applied->result)) co_return fail(Code::kInternal, "a command without an outcome");
+  if (outcome.code() != 0) co_return fail(code_from_number(outcome.code()), outcome.message());
+  co_return outcome;
+}
+
+Task<void> NameNode::keep_house() {
+  bool more = false;
+  while (true) {
+    if (!more) {
+      auto next = sleep_for(env_, kHouseworkEvery);
+      co_await next;
+    }
+    more = co_await names_->keep_house();
+  }
+}
+
+Task<void> NameNode::accept() {
+  while (true) {
+    auto accepted = listener_->accept();
+    auto connection = co_await accepted;
+    if (!connection) {
+      // Out of descriptors, say: those who hang up make room.
+      log_warning("accept: " + connection.error().to_string());
+      auto pause = sleep_for(env_, std::chrono::milliseconds(100));
+      co_await pause;
+      continue;
+    }
+    tasks_.spawn(serve(*std::move(connection)));
+  }
+}
+
+Task<void> NameNode::serve(std::unique_ptr<Connection> connection) {
+  Session session(this);
+  session.peer = std::make_shared<Peer>(env_, std::move(connection), &session);
+  std::shared_ptr<Peer> peer = session.peer;
+  co_await peer->run();
+  if (!session.server.empty()) failover_->connection_lost(session.server, peer.get());
+  session.peer.reset();
+  co_await peer->join_handlers();  // They use the session.
+}
+
+Result<Reply> NameNode::hello(Session* session, const wire::HelloRequest& request) {
+  if (request.protocol_version() != kProtocolVersion) {
+    return fail(Code::kInvalid, "protocol version " + std::to_string(request.protocol_version()) +
+                                    " is not spoken here, only " + std::to_string(kProtocolVersion));
+  }
+  if (!request.cluster_id().empty() && request.cluster_id() != catalogue_->cluster_id()) {
+    return fail(Code::kInvalid, "this is cluster " + catalogue_->cluster_id() + ", not " + request.cluster_id());
+  }
+  session->greeted = true;
+  session->role = request.role();
+  session->user = request.role() == wire::HelloRequest::CLIENT ? "admin" : request.name();
+  wire::HelloReply reply;
+  reply.set_protocol_version(kProtocolVersion);
+  reply.set_cluster_id(catalogue_->cluster_id());
+  reply.set_name("nm" + std::to_string(options_.id));
+  return make_reply(reply);
+}
+
+// Each case parses, asks and answers; the parts behind it know nothing of frames.
+Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes message) {
+#define PARSE(Type, name)                                                \
+  auto parsed_##name = parse_message<wire::Type>(message);                       \
+  if (!parsed_##name) co_return std::unexpected(parsed_##name.error());  \
+  auto& name = *parsed_##name
+
+  if (type == wire::HELLO) {
+    PARSE(HelloRequest, request);
+    co_return hello(session, request);
+  }
+  if (!session->greeted) co_return fail(Code::kInvalid, "the first message must be HELLO");
+  std::string user = session->user;
+  switch (type) {
+    case wire::LOCATE: {
+      PARSE(LocateRequest, request);
+      co_return reply_with(co_await names_->locate(std::move(request), user));
+    }
+    case wire::CREATE_FOLDER: {
+      PARSE(CreateFolderRequest, request);
+      co_return reply_with(co_await names_->create_folder(std::move(request), user));
+    }
+    case wire::CREATE_LINK: {
+      PARSE(CreateLinkRequest, request);
+      co_return reply_with(co_await names_->create_link(std::move(request), user));
+    }
+    case wire::REMOVE: {
+      PARSE(RemoveRequest, request);
+      co_return reply_with(co_await names_->remove(std::move(request), user));
+    }
+    case wire::MOVE: {
+      PARSE(MoveRequest, request);
+      co_return reply_with(co_await names_->move(std::move(request), user));
+    }
+    case wire::SET_ATTRIBUTES: {
+      PARSE(SetAttributesRequest, request);
+      co_return reply_with(co_await names_->set_attributes(std::move(request), user));
+    }
+    case wire::LIST_FOLDER: {
+      PARSE(ListFolderRequest, request);
+      co_return reply_with(names_->list_folder(request));
+    }
+    case wire::VIEW: {
+      PARSE(ViewRequest, request);
+      co_return reply_with(names_->view(request, user));
+    }
+    case wire::SEARCH: {
+      PARSE(SearchRequest, request);
+      co_return reply_with(names_->search(request));
+    }
+    case wire::STATUS: co_return make_reply(cluster_->status());
+    case wire::EVENTS: {
+      PARSE(EventsRequest, request);
+      co_return make_reply(co_await cluster_->events(std::move(request)));
+    }
+    case wire::WAIT: {
+      PARSE(WaitRequest, request);
+      co_return reply_with(co_await cluster_->wait(std::move(request)));
+    }
+    case wire::EXPLAIN: {
+      PARSE(ExplainRequest, request);
+      co_return reply_with(co_await cluster_->explain(std::move(request)));
+    }
+    case wire::PROMOTE: {
+      PARSE(PromoteRequest, request);
+      co_return reply_with(co_await failover_->promote(std::move(request)));
+    }
+    case wire::REPLACE: {
+      PARSE(ReplaceRequest, request);
+      co_return reply_with(co_await cluster_->replace(std::move(request), user));
+    }
+    case wire::REGISTER: {
+      PARSE(RegisterRequest, request);
+      if (session->role != wire::HelloRequest::STORAGE_SERVER) co_return fail(Code::kDenied, "only storage servers register");
+      std::string server = request.server();
+      auto reply = co_await failover_->handle_register(session->peer, std::move(request));
+      if (reply) session->server = server;
+      co_return reply_with(std::move(reply));
+    }
+    case wire::HEARTBEAT: {
+      PARSE(HeartbeatRequest, request);
+      CO_RETURN_IF_ERROR(co_await raft_->barrier());
+      co_return make_reply(failover_->handle_heartbeat(request));
+    }
+    case wire::ANNOUNCE: {
+      PARSE(AnnounceRequest, request);
+      wire::Command command;
+      auto* announced = command.mutable_announced();
+      const Server* server = catalogue_->server(request.server());
+      if (server == nullptr) co_return fail(Code::kNotFound, request.server() + " is not registered");
+      announced->set_server(request.server());
+      announced->set_store_id(server->store_id);
+      announced->set_epoch(request.epoch());
+      announced->set_from_lsn(request.from_lsn());
+      announced->set_to_lsn(request.to_lsn());
+      announced->mutable_items()->Swap(request.mutable_items());
+      auto outcome = co_await propose(std::move(command));
+      if (!outcome) co_return std::unexpected(outcome.error());
+      failover_->wake_workers();
+      wire::AnnounceReply reply;
+      reply.set_announced_lsn(outcome->announced_lsn());
+      co_return make_reply(reply);
+    }
+    case wire::LEAVE: {
+      PARSE(LeaveRequest, request);
+      failover_->handle_leave(request);
+      co_return make_reply(wire::Done());
+    }
+    default: co_return fail(Code::kInvalid, "message type " + std::to_string(type) + " is not a name node's");
+  }
+#undef PARSE
+}
+
+}  // namespace understudy

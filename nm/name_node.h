@@ -1,0 +1,78 @@
+// The name node: one process that indexes names, decides who is acting primary and
+// moves versions between halves. Everything that it must not forget goes through the
+// Raft log. Runs on any Env; main.cc gives it the real one.
+//
+// Data folder: lock, raft/ (the log), catalogue.db (its index), and what main adds:
+// address, pid, log.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/env/env.h"
+#include "common/env/sync.h"
+#include "common/env/task.h"
+#include "common/wire/peer.h"
+#include "nm/core/pair_monitor.h"
+#include "nm/proposer.h"
+#include "nm/server_links.h"
+
+namespace understudy {
+
+class Catalogue;
+class ClusterCalls;
+class FailoverDriver;
+class NamespaceCalls;
+class RaftBridge;
+
+struct NameNodeOptions {
+  std::string folder;
+  Address listen = "127.0.0.1:7400";
+  uint64_t id = 1;
+  MonitorSettings monitor;
+};
+
+class NameNode : public Proposer {
+ public:
+  NameNode(Env& env, NameNodeOptions options);
+  ~NameNode() override;
+
+  // Opens the folder, takes part in the log, listens: then started() is set. Ends by
+  // stop(), or with the error that made going on impossible.
+  Task<Status> run();
+  void stop();
+  // The address that it listens on; empty before.
+  const Address& address() const { return address_; }
+  Future<Unit> started();
+
+  Task<Result<wire::CommandOutcome>> propose(wire::Command command) override;
+
+ private:
+  class Session;
+
+  Task<Status> open();
+  Task<Status> found_cluster();
+  Task<void> accept();
+  Task<void> serve(std::unique_ptr<Connection> connection);
+  Task<Result<Reply>> dispatch(Session* session, uint16_t type, Bytes message);
+  Result<Reply> hello(Session* session, const wire::HelloRequest& request);
+  Task<void> keep_house();
+  void fatal(Error error);
+
+  Env& env_;
+  NameNodeOptions options_;
+  Address address_;
+  std::unique_ptr<FileLock> lock_;
+  std::unique_ptr<Catalogue> catalogue_;
+  std::unique_ptr<RaftBridge> raft_;
+  ServerLinks links_;
+  std::unique_ptr<FailoverDriver> failover_;
+  std::unique_ptr<NamespaceCalls> names_;
+  std::unique_ptr<ClusterCalls> cluster_;
+  std::unique_ptr<Listener> listener_;
+  Promise<Status> ended_;
+  Promise<Unit> started_;
+  TaskGroup tasks_;
+};
+
+}  // namespace understudy

@@ -1,0 +1,333 @@
+#include "nm/namespace_calls.h"
+
+#include <algorithm>
+
+#include "common/base/log.h"
+#include "nm/catalogue_db.h"
+#include "nm/failover_driver.h"
+#include "nm/server_calls.h"
+
+namespace understudy {
+namespace {
+
+constexpr uint32_t kPageMax = 1000;
+constexpr uint32_t kHouseworkAtOnce = 256;
+constexpr auto kRemovalPatience = std::chrono::seconds(10);
+constexpr int64_t kPendingLifeUs = int64_t{3600} * 1'000'000;
+
+uint32_t page_size(uint32_t asked) { return asked == 0 ? kPageMax : std::min(asked, kPageMax); }
+
+}  // namespace
+
+NamespaceCalls::NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
+                               FailoverDriver* failover)
+    : env_(env), catalogue_(catalogue), proposer_(proposer), links_(links), failover_(failover) {}
+
+wire::Location NamespaceCalls::location(const Node& node) {
+  wire::Location location;
+  location.set_file_id(number(node.id));
+  location.set_kind(static_cast<wire::NodeKind>(node.kind));
+  *location.mutable_name() = name_record(node);
+  location.set_pending(node.kind == NodeKind::kFile && !node.announced);
+  to_wire(node.announced, location.mutable_announced());
+  if (node.kind != NodeKind::kFile) return location;
+  const Pair* pair = catalogue_->pair(node.pair);
+  if (pair == nullptr) return location;
+  location.set_pair(pair->name);
+  const Server* acting = catalogue_->server(pair->acting);
+  bool serving = acting != nullptr && failover_->monitor().serving(pair->name);
+  for (ServerId id : {pair->home, pair->backup}) {
+    const Server* server = catalogue_->server(id);
+    if (server == nullptr || server->address.empty()) continue;
+    bool is_primary = server == acting;
+    // The half that failed is no place to read from, unless there is nothing else.
+    if (!is_primary && server->failed && serving) continue;
+    auto* endpoint = is_primary ? location.mutable_primary() : location.mutable_other();
+    endpoint->set_server(server->name);
+    endpoint->set_address(server->address);
+    endpoint->set_store_id(server->store_id);
+  }
+  location.set_epoch(serving ? number(pair->epoch) : 0);
+  location.set_stale(!serving);
+  if (acting != nullptr) {
+    auto lacking = catalogue_->job(acting->id, node.id);
+    location.set_newest_absent(lacking && lacking->to && lacking->to >= node.announced && lacking->kind != JobKind::kDelete);
+  }
+  return location;
+}
+
+Task<Result<wire::LocateReply>> NamespaceCalls::locate(wire::LocateRequest request, std::string user) {
+  wire::LocateReply reply;
+  auto found = catalogue_->find(request.path(), request.follow_link());
+  bool create = request.create() != wire::LocateRequest::LOOK_UP;
+  if (!found && !(create && found.error().code == Code::kNotFound)) co_return std::unexpected(found.error());
+  if (found && !(create && request.create() == wire::LocateRequest::EXCLUSIVE)) {
+    if (create && found->kind == NodeKind::kFolder) co_return fail(Code::kIsFolder, request.path() + ": is a folder");
+    *reply.mutable_location() = location(*found);
+    co_return reply;
+  }
+  wire::Command command;
+  *command.mutable_request() = request.request();
+  command.set_user(user);
+  auto* file = command.mutable_create_file();
+  file->set_path(request.path());
+  file->set_exclusive(request.create() == wire::LocateRequest::EXCLUSIVE);
+  file->set_owner(user);
+  auto outcome = co_await proposer_->propose(std::move(command));
+  if (!outcome) co_return std::unexpected(outcome.error());
+  auto node = catalogue_->node(FileId{outcome->object_id()});
+  if (!node) co_return fail(Code::kNotFound, request.path() + ": removed meanwhile");
+  *reply.mutable_location() = location(*node);
+  reply.mutable_location()->set_created(outcome->created());
+  co_return reply;
+}
+
+Task<Result<wire::ChangeReply>> NamespaceCalls::change(wire::Command command, wire::RequestNumber request,
+                                                       std::string user) {
+  *command.mutable_request() = request;
+  command.set_user(user);
+  auto outcome = co_await proposer_->propose(std::move(command));
+  if (!outcome) co_return std::unexpected(outcome.error());
+  failover_->wake_workers();
+  wire::ChangeReply reply;
+  reply.set_object_id(outcome->object_id());
+  reply.set_raft_index(outcome->raft_index());
+  reply.set_count(outcome->count());
+  reply.set_path(outcome->path());
+  co_return reply;
+}
+
+Task<Result<wire::ChangeReply>> NamespaceCalls::create_folder(wire::CreateFolderRequest request, std::string user) {
+  wire::Command command;
+  auto* folder = command.mutable_create_folder();
+  folder->set_path(request.path());
+  folder->set_parents(request.parents());
+  folder->set_exist_ok(request.exist_ok());
+  folder->set_owner(user);
+  folder->set_mode(request.mode());
+  folder->set_modified_us(request.modified_us());
+  return change(std::move(command), request.request(), std::move(user));
+}
+
+Task<Result<wire::ChangeReply>> NamespaceCalls::create_link(wire::CreateLinkRequest request, std::string user) {
+  wire::Command command;
+  auto* link = command.mutable_create_link();
+  link->set_path(request.path());
+  link->set_target(request.target());
+  link->set_replace(request.replace());
+  link->set_owner(user);
+  link->set_modified_us(request.modified_us());
+  return change(std::move(command), request.request(), std::move(user));
+}
+
+Task<Result<wire::ChangeReply>> NamespaceCalls::move(wire::MoveRequest request, std::string user) {
+  wire::Command command;
+  command.mutable_move()->set_from(request.from());
+  command.mutable_move()->set_to(request.to());
+  return change(std::move(command), request.request(), std::move(user));
+}
+
+Task<Result<wire::ChangeReply>> NamespaceCalls::set_attributes(wire::SetAttributesRequest request, std::string user) {
+  wire::Command command;
+  auto* attributes = command.mutable_set_attributes();
+  attributes->set_path(request.path());
+  if (request.mode() != 0) attributes->set_mode(request.mode());
+  if (request.modified_us() != 0) attributes->set_modified_us(request.modified_us());
+  return change(std::move(command), request.request(), std::move(user));
+}
+
+Task<Result<wire::ChangeReply>> NamespaceCalls::remove(wire::RemoveRequest request, std::string user) {
+  auto found = catalogue_->find(request.path());
+  bool is_folder = found && found->kind == NodeKind::kFolder;
+  wire::Command command;
+  if (request.folder()) {
+    if (found && !is_folder) co_return fail(Code::kNotFolder, request.path() + ": is not a folder");
+    command.mutable_remove_folder()->set_path(request.path());
+    command.mutable_remove_folder()->set_recursive(request.recursive());
+    co_return co_await change(std::move(command), request.request(), user);
+  }
+  if (is_folder) co_return fail(Code::kIsFolder, request.path() + ": is a folder; DELETEFOLDER removes it");
+  if (found && found->kind == NodeKind::kLink) {
+    command.mutable_remove_link()->set_path(request.path());
+    co_return co_await change(std::move(command), request.request(), user);
+  }
+  co_return co_await remove_file(request, user, 0);
+}
+
+// Intent, tombstone at the acting primary, done. A repeat that comes after "done"
+// gets the first answer from the intent's command.
+Task<Result<wire::ChangeReply>> NamespaceCalls::remove_file(wire::RemoveRequest request, std::string user,
+                                                            uint64_t object_id) {
+  wire::Command intent;
+  *intent.mutable_request() = request.request();
+  intent.set_user(user);
+  intent.mutable_remove_intent()->set_path(request.path());
+  intent.mutable_remove_intent()->set_object_id(object_id);
+  auto begun = co_await proposer_->propose(std::move(intent));
+  if (!begun) co_return std::unexpected(begun.error());
+  wire::ChangeReply reply;
+  reply.set_object_id(begun->object_id());
+  reply.set_path(begun->path());
+  reply.set_raft_index(begun->raft_index());
+  reply.set_count(1);
+  if (begun->repeat()) co_return reply;
+
+  auto removed = co_await remove_at_primary(begun->object_id(), request.request(), user, kRemovalPatience);
+  if (!removed) {
+    if (removed.error().code == Code::kUnavailable) co_return std::unexpected(removed.error());
+    wire::Command cancel;
+    cancel.mutable_remove_cancel()->set_object_id(begun->object_id());
+    auto cancelled = co_await proposer_->propose(std::move(cancel));
+    if (!cancelled) log_warning("removal not taken back: " + cancelled.error().to_string());
+    co_return std::unexpected(removed.error());
+  }
+  wire::Command done;
+  *done.mutable_request() = request.request();
+  done.set_user(user);
+  *done.mutable_remove_done()->add_files() = *std::move(removed);
+  auto ended = co_await proposer_->propose(std::move(done));
+  if (!ended) co_return std::unexpected(ended.error());
+  failover_->wake_workers();
+  reply.set_raft_index(ended->raft_index());
+  co_return reply;
+}
+
+// Until a primary has the tombstone, for as long as `patience` lasts.
+Task<Result<wire::RemovedFile>> NamespaceCalls::remove_at_primary(uint64_t object_id, wire::RequestNumber request,
+                                                                  std::string user, Duration patience) {
+  Instant end = env_.clock.now() + patience;
+  while (true) {
+    auto node = catalogue_->node(FileId{object_id});
+    if (!node) co_return fail(Code::kNotFound, "the file is gone already");
+    const Pair* pair = catalogue_->pair(node->pair);
+    const Server* acting = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
+    if (acting != nullptr && failover_->monitor().serving(pair->name)) {
+      wire::DeleteFileRequest ask;
+      ask.set_file_id(object_id);
+      ask.set_epoch(number(pair->epoch));
+      *ask.mutable_request() = request;
+      ask.set_access_generation(node->access_generation);
+      ask.set_user(user);
+      *ask.mutable_name() = name_record(*node);
+      auto tombstone = co_await call_server<wire::VersionReply>(links_, acting->name, wire::DELETE_FILE, ask);
+      if (tombstone || tombstone.error().code == Code::kNotFound) {
+        wire::RemovedFile removed;
+        removed.set_object_id(object_id);
+        if (tombstone) {
+          *removed.mutable_version() = tombstone->version();
+          removed.set_lsn(tombstone->lsn());
+        }
+        co_return removed;
+      }
+      Code code = tombstone.error().code;
+      if (code != Code::kUnavailable && code != Code::kMoved && code != Code::kStaleEpoch) {
+        co_return std::unexpected(tombstone.error());
+      }
+    }
+    if (env_.clock.now() >= end) {
+      co_return fail(Code::kUnavailable, "no acting primary in reach; the removal is begun and ends when there is one");
+    }
+    auto pause = sleep_for(env_, std::chrono::milliseconds(20));
+    co_await pause;
+  }
+}
+
+wire::Entry NamespaceCalls::entry(const Node& node, std::string name, bool with_location) {
+  wire::Entry entry;
+  entry.set_kind(static_cast<wire::NodeKind>(node.kind));
+  entry.set_name(std::move(name));
+  entry.set_object_id(number(node.id));
+  entry.set_owner(node.owner);
+  entry.set_created_us(node.created_us);
+  entry.set_modified_us(node.modified_us);
+  entry.set_size_bytes(node.size_bytes);
+  entry.set_mode(node.mode);
+  entry.set_link_target(node.link_target);
+  to_wire(node.announced, entry.mutable_announced());
+  entry.set_pending(node.kind == NodeKind::kFile && !node.announced);
+  if (with_location && node.kind == NodeKind::kFile) *entry.mutable_location() = location(node);
+  return entry;
+}
+
+Result<wire::EntriesReply> NamespaceCalls::list_folder(const wire::ListFolderRequest& request) {
+  uint32_t limit = page_size(request.limit());
+  ASSIGN_OR_RETURN(std::vector<Node> nodes, catalogue_->list_folder(request.path(), request.after(), limit));
+  wire::EntriesReply reply;
+  for (const Node& node : nodes) *reply.add_entries() = entry(node, node.name, request.with_location());
+  reply.set_more(nodes.size() == limit);
+  if (!nodes.empty()) reply.set_next_after(nodes.back().name);
+  return reply;
+}
+
+Result<wire::EntriesReply> NamespaceCalls::view(const wire::ViewRequest& request, const std::string& user) {
+  auto page = catalogue_->view(request.after(), page_size(request.limit()), request.all() ? "" : user);
+  wire::EntriesReply reply;
+  for (auto& found : page.found) *reply.add_entries() = entry(found.node, std::move(found.path), request.with_location());
+  reply.set_more(page.more);
+  reply.set_next_after(page.next_after);
+  return reply;
+}
+
+Result<wire::EntriesReply> NamespaceCalls::search(const wire::SearchRequest& request) {
+  if (request.text().empty()) return fail(Code::kInvalid, "nothing to search for");
+  auto page = catalogue_->search(request.text(), request.after(), page_size(request.limit()));
+  wire::EntriesReply reply;
+  for (auto& found : page.found) *reply.add_entries() = entry(found.node, std::move(found.path), false);
+  reply.set_more(page.more);
+  reply.set_next_after(page.next_after);
+  return reply;
+}
+
+Task<bool> NamespaceCalls::keep_house() {
+  bool more = co_await end_removals();
+  more = co_await empty_trash() || more;
+  wire::Command expire;
+  for (const Node& node : catalogue_->pending_files(catalogue_->time_us() - kPendingLifeUs, kHouseworkAtOnce)) {
+    expire.mutable_expire_pending()->add_object_ids(number(node.id));
+  }
+  if (expire.expire_pending().object_ids_size() > 0) (void)co_await proposer_->propose(std::move(expire));
+  co_return more;
+}
+
+// Removals that were begun and not ended: the asker or the primary went away.
+Task<bool> NamespaceCalls::end_removals() {
+  wire::Command done;
+  std::vector<Node> deleting = catalogue_->deleting_files(kHouseworkAtOnce);
+  for (const Node& node : deleting) {
+    auto removed = co_await remove_at_primary(number(node.id), {}, node.owner, Duration::zero());
+    if (removed) *done.mutable_remove_done()->add_files() = *std::move(removed);
+  }
+  if (done.remove_done().files_size() == 0) co_return false;
+  auto ended = co_await proposer_->propose(std::move(done));
+  failover_->wake_workers();
+  co_return ended.has_value() && deleting.size() == kHouseworkAtOnce;
+}
+
+Task<bool> NamespaceCalls::empty_trash() {
+  std::vector<Node> trash = catalogue_->trash(kHouseworkAtOnce);
+  if (trash.empty()) co_return false;
+  wire::Command purge;
+  struct Removal {
+    static Task<void> one(NamespaceCalls* calls, uint64_t id, std::string user, wire::Command* done) {
+      auto removed = co_await calls->remove_at_primary(id, {}, user, Duration::zero());
+      if (removed) *done->mutable_remove_done()->add_files() = *std::move(removed);
+    }
+  };
+  wire::Command done;
+  TaskGroup removals(env_.executor);  // All at once: they share the primary's syncs.
+  for (const Node& node : trash) {
+    if (node.kind == NodeKind::kFile) {
+      removals.spawn(Removal::one(this, number(node.id), node.owner, &done));
+    } else {
+      purge.mutable_purge_nodes()->add_object_ids(number(node.id));
+    }
+  }
+  co_await removals.join();
+  bool progress = done.remove_done().files_size() > 0 || purge.purge_nodes().object_ids_size() > 0;
+  if (done.remove_done().files_size() > 0) (void)co_await proposer_->propose(std::move(done));
+  if (purge.purge_nodes().object_ids_size() > 0) (void)co_await proposer_->propose(std::move(purge));
+  failover_->wake_workers();
+  co_return progress;
+}
+
+}  // namespace understudy

@@ -1,0 +1,55 @@
+// What clients ask of names: locating, creating, moving, removing, listing.
+#pragma once
+
+#include <string>
+
+#include "common/env/env.h"
+#include "common/env/task.h"
+#include "common/wire/understudy.pb.h"
+#include "nm/proposer.h"
+#include "nm/server_links.h"
+
+namespace understudy {
+
+class Catalogue;
+class FailoverDriver;
+struct Node;
+
+class NamespaceCalls {
+ public:
+  // All pointers outlive it.
+  NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links, FailoverDriver* failover);
+
+  Task<Result<wire::LocateReply>> locate(wire::LocateRequest request, std::string user);
+  Task<Result<wire::ChangeReply>> create_folder(wire::CreateFolderRequest request, std::string user);
+  Task<Result<wire::ChangeReply>> create_link(wire::CreateLinkRequest request, std::string user);
+  Task<Result<wire::ChangeReply>> remove(wire::RemoveRequest request, std::string user);
+  Task<Result<wire::ChangeReply>> move(wire::MoveRequest request, std::string user);
+  Task<Result<wire::ChangeReply>> set_attributes(wire::SetAttributesRequest request, std::string user);
+  Result<wire::EntriesReply> list_folder(const wire::ListFolderRequest& request);
+  Result<wire::EntriesReply> view(const wire::ViewRequest& request, const std::string& user);
+  Result<wire::EntriesReply> search(const wire::SearchRequest& request);
+
+  wire::Location location(const Node& node);
+
+  // Ends removals that were begun, empties the trash, expires names that never got a
+  // version. True: there may be more to do at once.
+  Task<bool> keep_house();
+
+ private:
+  Task<Result<wire::ChangeReply>> change(wire::Command command, wire::RequestNumber request, std::string user);
+  Task<Result<wire::ChangeReply>> remove_file(wire::RemoveRequest request, std::string user, uint64_t object_id);
+  Task<Result<wire::RemovedFile>> remove_at_primary(uint64_t object_id, wire::RequestNumber request, std::string user,
+                                                    Duration patience);
+  Task<bool> end_removals();
+  Task<bool> empty_trash();
+  wire::Entry entry(const Node& node, std::string name, bool with_location);
+
+  Env& env_;
+  Catalogue* catalogue_;
+  Proposer* proposer_;
+  ServerLinks* links_;
+  FailoverDriver* failover_;
+};
+
+}  // namespace understudy

@@ -1,0 +1,357 @@
+#include "nm/replication_worker.h"
+
+#include <algorithm>
+
+#include "common/base/log.h"
+#include "nm/catalogue_db.h"
+#include "nm/server_calls.h"
+
+namespace understudy {
+namespace {
+
+constexpr uint32_t kJobsInBatch = 256;
+constexpr uint64_t kBatchBytes = 4 << 20;
+constexpr size_t kBatchesAtOnce = 2;
+constexpr size_t kChunksAtOnce = 8;
+constexpr auto kRetryAfter = std::chrono::milliseconds(200);
+
+}  // namespace
+
+ReplicationWorker::ReplicationWorker(Env& env, std::string target, Catalogue* catalogue, Proposer* proposer,
+                                     ServerLinks* links)
+    : env_(env),
+      target_(std::move(target)),
+      catalogue_(catalogue),
+      proposer_(proposer),
+      links_(links),
+      changed_(env.executor),
+      finished_(env.executor),
+      tasks_(env.executor) {}
+
+void ReplicationWorker::wake() {
+  woken_ = true;
+  changed_.notify_all();
+}
+
+void ReplicationWorker::pause(bool paused) {
+  paused_ = paused;
+  if (!paused) wake();
+}
+
+Task<void> ReplicationWorker::idle() {
+  while (batches_ > 0) {
+    auto finished = finished_.wait();
+    co_await finished;
+  }
+}
+
+Task<void> ReplicationWorker::run() {
+  while (true) {
+    while (!woken_ || paused_ || batches_ >= kBatchesAtOnce || !links_->peer(target_)) {
+      auto changed = changed_.wait();
+      co_await changed;
+    }
+    woken_ = false;
+    std::vector<Job> batch = take_batch();
+    if (batch.empty()) continue;
+    for (const Job& job : batch) under_way_.insert(job.object);
+    ++batches_;
+    woken_ = true;  // There may be more behind this batch.
+    tasks_.spawn(carry(std::move(batch)));
+  }
+}
+
+// The next jobs in order that no batch has, marked as under way by the caller.
+std::vector<Job> ReplicationWorker::take_batch() {
+  std::vector<Job> batch;
+  const Server* server = catalogue_->server(target_);
+  if (server == nullptr) return batch;
+  bool target_acts = acting_half() == target_;
+  uint64_t bytes = 0;
+  uint64_t after = 0;
+  while (true) {
+    std::vector<Job> page = catalogue_->jobs(server->id, after, kJobsInBatch);
+    if (page.empty()) return batch;
+    after = page.back().sequence;
+    for (Job& job : page) {
+      if (under_way_.contains(job.object)) continue;
+      if (target_acts && job.to && job.kind != JobKind::kDelete) {
+        // Only the other half has these versions; its return settles them. The row
+        // stays and tells of them; a name that goes with it can be brought.
+        if (job.meta_version == 0) continue;
+        job.to = Version{};
+      }
+      if (!batch.empty() && bytes + job.bytes > kBatchBytes) return batch;
+      bytes += job.bytes;
+      batch.push_back(std::move(job));
+      if (batch.size() == kJobsInBatch) return batch;
+    }
+  }
+}
+
+std::string ReplicationWorker::acting_half() const {
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  const Server* acting = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
+  return acting == nullptr ? "" : acting->name;
+}
+
+Task<void> ReplicationWorker::carry(std::vector<Job> jobs) {
+  std::string source = acting_half();
+  std::vector<Job> names, versions;
+  for (const Job& job : jobs) {
+    if (job.meta_version != 0) names.push_back(job);
+    if (job.to) versions.push_back(job);
+  }
+  bool ok = true;
+  if (!names.empty()) ok = (co_await carry_names(std::move(names))).has_value();
+  if (ok && source == target_) {
+    // What the log says is gone is gone here too, also if only the other half knew.
+    for (const Job& job : versions) {
+      Status removed = co_await remove_at_primary(job);
+      if (removed) done(job);
+      ok = ok && removed;
+    }
+  } else if (ok && !versions.empty()) {
+    ok = co_await carry_versions(source, versions);
+  }
+  if (ok) {
+    for (const Job& job : jobs) {
+      if (!job.to) done(job);
+    }
+  }
+  co_await commit_done();
+  for (const Job& job : jobs) under_way_.erase(job.object);
+  if (!ok) {
+    // A half went away, or refused: its return wakes us too.
+    auto pause = sleep_for(env_, kRetryAfter);
+    co_await pause;
+  }
+  --batches_;
+  finished_.notify_all();
+  wake();
+}
+
+void ReplicationWorker::done(const Job& job) {
+  wire::JobDone item;
+  item.set_object_id(number(job.object));
+  to_wire(job.to, item.mutable_to());
+  item.set_meta_version(job.meta_version);
+  item.set_newest_lsn(number(job.newest_lsn));
+  item.set_bytes(job.bytes);
+  done_.push_back(std::move(item));
+}
+
+Task<void> ReplicationWorker::commit_done() {
+  if (done_.empty()) co_return;
+  wire::Command command;
+  auto* jobs_done = command.mutable_jobs_done();
+  jobs_done->set_target(target_);
+  for (auto& item : done_) *jobs_done->add_items() = std::move(item);
+  done_.clear();
+  auto outcome = co_await proposer_->propose(std::move(command));
+  if (!outcome) log_warning("jobs of " + target_ + " not ended: " + outcome.error().to_string());
+  finished_.notify_all();
+}
+
+Task<Status> ReplicationWorker::carry_names(std::vector<Job> jobs) {
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair == nullptr) co_return fail(Code::kUnavailable, target_ + " is unknown");
+  wire::ApplyRequest request;
+  request.set_epoch(number(pair->epoch));
+  for (const Job& job : jobs) {
+    wire::NameRecord record;
+    if (auto node = catalogue_->node(job.object)) {
+      record = name_record(*node);
+    } else {
+      // The name is gone: a record without a kind says so.
+      record.set_object_id(number(job.object));
+      record.set_meta_version(job.meta_version);
+    }
+    *request.add_items()->mutable_name() = std::move(record);
+  }
+  auto reply = co_await call_server<wire::ApplyReply>(links_, target_, wire::APPLY, request);
+  if (!reply) co_return std::unexpected(reply.error());
+  co_return Status{};
+}
+
+Task<Status> ReplicationWorker::remove_at_primary(Job job) {
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair == nullptr) co_return fail(Code::kUnavailable, target_ + " is unknown");
+  wire::DeleteFileRequest request;
+  request.set_file_id(number(job.object));
+  request.set_epoch(number(pair->epoch));
+  auto reply = co_await call_server<wire::VersionReply>(links_, target_, wire::DELETE_FILE, request);
+  if (!reply && reply.error().code != Code::kNotFound) co_return std::unexpected(reply.error());
+  co_return Status{};
+}
+
+// False: nothing more can be done now.
+Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job> jobs) {
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair == nullptr) co_return false;
+  wire::FetchRequest fetch;
+  fetch.set_bytes_max(kBatchBytes);
+  for (const Job& job : jobs) {
+    auto* item = fetch.add_items();
+    item->set_file_id(number(job.object));
+    to_wire(job.from, item->mutable_from());
+    to_wire(job.to, item->mutable_to());
+  }
+  auto fetched = co_await call_server<wire::FetchReply>(links_, source, wire::FETCH, fetch);
+  if (!fetched) co_return false;
+  if (fetched->files_size() != static_cast<int>(jobs.size())) co_return false;
+
+  wire::ApplyRequest apply;
+  apply.set_epoch(number(pair->epoch));
+  std::vector<size_t> job_of_item;
+  std::vector<bool> fits(jobs.size(), false);
+  std::vector<bool> broken(jobs.size(), false);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    wire::FetchedFile& file = *fetched->mutable_files(static_cast<int>(i));
+    if (file.outcome() == wire::FetchedFile::NOT_YET) continue;
+    if (file.outcome() != wire::FetchedFile::OK) {
+      broken[i] = true;
+      continue;
+    }
+    fits[i] = true;
+    for (auto& version : *file.mutable_versions()) {
+      if (version.inline_content().empty() && version.chunks_size() > 0) {
+        // Its chunks go first; the record itself then travels with the others.
+        Status status = co_await carry_big(source, version);
+        if (!status) {
+          if (status.error().code == Code::kUnavailable) co_return false;
+          broken[i] = true;
+          fits[i] = false;
+          break;
+        }
+      }
+      *apply.add_items()->mutable_version() = std::move(version);
+      job_of_item.push_back(i);
+    }
+  }
+  if (apply.items_size() > 0) {
+    auto applied = co_await call_server<wire::ApplyReply>(links_, target_, wire::APPLY, apply);
+    if (!applied || applied->outcomes_size() != apply.items_size()) co_return false;
+    for (int k = 0; k < applied->outcomes_size(); ++k) {
+      const auto& outcome = applied->outcomes(k);
+      size_t i = job_of_item[static_cast<size_t>(k)];
+      if (outcome.outcome() == wire::ApplyOutcome::APPLIED || outcome.outcome() == wire::ApplyOutcome::ALREADY) continue;
+      fits[i] = false;
+      if (outcome.outcome() == wire::ApplyOutcome::NOT_ON_HEAD) broken[i] = true;
+      if (outcome.outcome() == wire::ApplyOutcome::REFUSED) {
+        log_warning(target_ + " refused a version: " + outcome.text());
+        co_return false;
+      }
+    }
+  }
+  bool all = true;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (fits[i]) {
+      done(jobs[i]);
+    } else if (broken[i]) {
+      co_await repair(source, jobs[i]);
+    } else {
+      all = false;
+    }
+  }
+  // What did not fit into this fetch is taken again with the next batch.
+  co_return all || std::ranges::any_of(fits, [](bool fit) { return fit; });
+}
+
+Task<Status> ReplicationWorker::carry_big(std::string source, wire::VersionRecord version) {
+  wire::MissingChunksRequest ask;
+  ask.set_file_id(version.file_id());
+  *ask.mutable_have() = version.parent();
+  for (const auto& chunk : version.chunks()) ask.add_hashes(chunk.hash());
+  auto missing = co_await call_server<wire::MissingChunksReply>(links_, target_, wire::MISSING_CHUNKS, ask);
+  if (!missing) co_return std::unexpected(missing.error());
+
+  // A window of chunks: each is fetched and stored by a task of its own.
+  struct Window {
+    explicit Window(Executor& executor) : slots(executor, kChunksAtOnce), tasks(executor) {}
+    Semaphore slots;
+    Status status;
+    TaskGroup tasks;
+    static Task<void> one(Window* window, Task<Status> carry) {
+      Status status = co_await carry;
+      if (!status && window->status) window->status = std::move(status);
+      window->slots.release(1);
+    }
+  };
+  Window window(env_.executor);
+  for (uint32_t index : missing->missing()) {
+    if (index >= static_cast<uint32_t>(version.chunks_size())) co_return fail(Code::kInternal, "chunk index");
+    co_await window.slots.acquire(1);
+    if (!window.status) break;
+    window.tasks.spawn(Window::one(&window, carry_chunk(source, version.file_id(),
+                                                        version.chunks(static_cast<int>(index)).hash(),
+                                                        version.version())));
+  }
+  co_await window.tasks.join();
+  co_return window.status;
+}
+
+Task<Status> ReplicationWorker::carry_chunk(std::string source, uint64_t file_id, Bytes hash,
+                                            wire::VersionNumber version) {
+  wire::FetchChunkRequest fetch;
+  fetch.set_file_id(file_id);
+  fetch.set_hash(hash);
+  *fetch.mutable_version() = version;
+  std::shared_ptr<Peer> from = links_->peer(source);
+  std::shared_ptr<Peer> to = links_->peer(target_);
+  if (!from || !to) co_return fail(Code::kUnavailable, "a half is not connected");
+  auto chunk = co_await from->call(wire::FETCH_CHUNK, fetch.SerializeAsString(), {}, kServerCallTimeout);
+  if (!chunk) co_return std::unexpected(chunk.error());
+  wire::StoreChunkRequest store;
+  store.set_file_id(file_id);
+  store.set_hash(hash);
+  auto stored = co_await to->call(wire::STORE_CHUNK, store.SerializeAsString(), std::move(chunk->body),
+                                  kServerCallTimeout);
+  if (!stored) co_return std::unexpected(stored.error());
+  co_return Status{};
+}
+
+// A job that does not fit what its halves hold: look at both, and queue what is
+// really missing. The head of a half that is not acting goes back if it diverged.
+Task<void> ReplicationWorker::repair(std::string source, Job job) {
+  wire::MemberStatRequest ask;
+  ask.set_file_id(number(job.object));
+  auto here = co_await call_server<wire::MemberStatReply>(links_, source, wire::MEMBER_STAT, ask);
+  if (!here) co_return;
+  auto there = co_await call_server<wire::MemberStatReply>(links_, target_, wire::MEMBER_STAT, ask);
+  if (!there) co_return;
+  HalvesPlan plan = compare_halves(half_view(*here), half_view(*there));
+  if (plan.set_aside) {
+    const Server* server = catalogue_->server(target_);
+    const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+    if (pair == nullptr) co_return;
+    wire::SetAsideRequest aside;
+    aside.set_epoch(number(pair->epoch));
+    auto* item = aside.add_items();
+    item->set_file_id(number(job.object));
+    to_wire(plan.keep, item->mutable_keep());
+    auto reply = co_await call_server<wire::SetAsideReply>(links_, target_, wire::SET_ASIDE, aside);
+    if (!reply) co_return;
+  }
+  done(job);
+  if (!plan.job && !plan.metadata) co_return;
+  wire::Command command;
+  auto* add = command.mutable_add_jobs();
+  add->set_target(target_);
+  auto* fresh = add->add_items();
+  fresh->set_object_id(number(job.object));
+  fresh->set_kind(wire::JOB_SYNC);
+  if (plan.job) {
+    to_wire(plan.from, fresh->mutable_from());
+    to_wire(plan.to, fresh->mutable_to());
+  }
+  if (plan.metadata) fresh->set_meta_version(half_view(*here).meta_version);
+  co_await commit_done();
+  (void)co_await proposer_->propose(std::move(command));
+}
+
+}  // namespace understudy

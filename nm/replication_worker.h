@@ -1,0 +1,66 @@
+// Brings one server's jobs to it: versions fetched from the acting primary, names
+// from the catalogue, many small jobs in one call, big versions chunk by chunk.
+//
+// One worker for each server of the cluster. It takes jobs in order of queueing;
+// jobs of different objects are independent, so a few batches are under way at
+// once. A job ends by JobsDone in the log; until then it is done again after any
+// failure, which its target answers with "already".
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "common/env/env.h"
+#include "common/env/sync.h"
+#include "common/env/task.h"
+#include "nm/proposer.h"
+#include "nm/server_links.h"
+
+namespace understudy {
+
+class Catalogue;
+struct Job;
+
+class ReplicationWorker {
+ public:
+  // All pointers outlive the worker.
+  ReplicationWorker(Env& env, std::string target, Catalogue* catalogue, Proposer* proposer, ServerLinks* links);
+
+  // Until destroyed.
+  Task<void> run();
+  // Jobs were queued, a server came or went, an epoch began.
+  void wake();
+  // Paused while a resync sets the target's heads: no batch starts; idle() says that none is under way.
+  void pause(bool paused);
+  Task<void> idle();
+
+ private:
+  std::vector<Job> take_batch();
+  std::string acting_half() const;
+  Task<void> carry(std::vector<Job> jobs);
+  Task<bool> carry_versions(std::string source, std::vector<Job> jobs);
+  Task<Status> carry_names(std::vector<Job> jobs);
+  Task<Status> carry_big(std::string source, wire::VersionRecord version);
+  Task<Status> carry_chunk(std::string source, uint64_t file_id, Bytes hash, wire::VersionNumber version);
+  Task<Status> remove_at_primary(Job job);
+  Task<void> repair(std::string source, Job job);
+  void done(const Job& job);
+  Task<void> commit_done();
+
+  Env& env_;
+  std::string target_;
+  Catalogue* catalogue_;
+  Proposer* proposer_;
+  ServerLinks* links_;
+  Notifier changed_;
+  Notifier finished_;
+  bool woken_ = false;
+  bool paused_ = false;
+  std::set<FileId> under_way_;   // Objects in a batch, until their JobsDone is committed.
+  size_t batches_ = 0;
+  std::vector<wire::JobDone> done_;
+  TaskGroup tasks_;
+};
+
+}  // namespace understudy

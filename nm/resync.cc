@@ -1,0 +1,288 @@
+#include "nm/resync.h"
+
+#include "common/base/log.h"
+#include "nm/catalogue_db.h"
+#include "nm/replication_worker.h"
+#include "nm/server_calls.h"
+
+namespace understudy {
+namespace {
+
+constexpr size_t kPartitionsAtOnce = 64;
+constexpr uint32_t kFilesInPage = 2000;
+constexpr auto kLookAgain = std::chrono::milliseconds(20);
+
+// While it lives, no job is carried to the target: its heads are being set.
+struct Paused {
+  ReplicationWorker* worker;
+  explicit Paused(ReplicationWorker* w) : worker(w) { worker->pause(true); }
+  Paused(const Paused&) = delete;
+  Paused& operator=(const Paused&) = delete;
+  ~Paused() { worker->pause(false); }
+};
+
+}  // namespace
+
+Resync::Resync(Env& env, std::string target, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
+               ReplicationWorker* worker)
+    : env_(env), target_(std::move(target)), catalogue_(catalogue), proposer_(proposer), links_(links), worker_(worker) {}
+
+Task<Status> Resync::run() {
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  const Server* acting = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
+  if (acting == nullptr || acting->name == target_) co_return fail(Code::kUnavailable, "nobody to compare with");
+  std::string source = acting->name;
+  uint64_t last_sequence = 0;
+  {
+    Paused paused(worker_);
+    co_await worker_->idle();
+    CO_RETURN_IF_ERROR(co_await compare(source));
+    last_sequence = catalogue_->last_job_sequence();
+  }
+  co_return co_await until_jobs_done(last_sequence);
+}
+
+Task<Status> Resync::compare(std::string source) {
+  // Everything that the source has committed is announced, and so queued, first:
+  // the comparison then finds only what the queue cannot know.
+  auto flushed = co_await call_server<wire::FlushReply>(links_, source, wire::FLUSH, wire::FlushRequest());
+  if (!flushed) co_return std::unexpected(flushed.error());
+  auto here = co_await call_server<wire::DigestReply>(links_, source, wire::DIGEST, wire::DigestRequest());
+  if (!here) co_return std::unexpected(here.error());
+  auto there = co_await call_server<wire::DigestReply>(links_, target_, wire::DIGEST, wire::DigestRequest());
+  if (!there) co_return std::unexpected(there.error());
+  if (here->partitions_size() != kPartitions || there->partitions_size() != kPartitions) {
+    co_return fail(Code::kInternal, "a digest without its partitions");
+  }
+  std::vector<uint32_t> differing;
+  for (uint32_t i = 0; i < kPartitions; ++i) {
+    int at = static_cast<int>(i);
+    if (here->partitions(at) != there->partitions(at)) differing.push_back(i);
+  }
+  log_info("resync of " + target_ + ": " + std::to_string(differing.size()) + " partitions differ");
+  for (size_t at = 0; at < differing.size(); at += kPartitionsAtOnce) {
+    size_t end = std::min(differing.size(), at + kPartitionsAtOnce);
+    std::vector<uint32_t> some(differing.begin() + static_cast<long>(at), differing.begin() + static_cast<long>(end));
+    CO_RETURN_IF_ERROR(co_await compare_partitions(source, std::move(some)));
+  }
+  co_return Status{};
+}
+
+Task<Result<std::map<uint64_t, wire::FileDigest>>> Resync::list(std::string server, std::vector<uint32_t> partitions) {
+  std::map<uint64_t, wire::FileDigest> files;
+  wire::ListPartitionRequest request;
+  for (uint32_t partition : partitions) request.add_partitions(partition);
+  request.set_limit(kFilesInPage);
+  while (true) {
+    auto page = co_await call_server<wire::ListPartitionReply>(links_, server, wire::LIST_PARTITION, request);
+    if (!page) co_return std::unexpected(page.error());
+    for (auto& file : *page->mutable_files()) {
+      request.set_after_file_id(file.file_id());
+      uint64_t id = file.file_id();
+      files[id] = std::move(file);
+    }
+    if (!page->more() || page->files_size() == 0) co_return files;
+  }
+}
+
+Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t> partitions) {
+  auto here = co_await list(source, partitions);
+  if (!here) co_return std::unexpected(here.error());
+  auto there = co_await list(target_, partitions);
+  if (!there) co_return std::unexpected(there.error());
+
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair == nullptr) co_return fail(Code::kInternal, target_ + " has no pair");
+  wire::SetAsideRequest aside;
+  aside.set_epoch(number(pair->epoch));
+  wire::Command jobs;
+  jobs.mutable_add_jobs()->set_target(target_);
+  struct Ahead {
+    FileId file;
+    Version keep, newest;
+  };
+  std::vector<Ahead> ahead;
+  auto one = [&](uint64_t id, const HalfView& source_view, const HalfView& target_view) {
+    HalvesPlan plan = compare_halves(source_view, target_view);
+    if (plan.set_aside) {
+      auto* item = aside.add_items();
+      item->set_file_id(id);
+      to_wire(plan.keep, item->mutable_keep());
+      if (!plan.job && !target_view.deleted) ahead.push_back({FileId{id}, plan.keep, target_view.head});
+    }
+    if (!plan.job && !plan.metadata) return;
+    auto* job = jobs.mutable_add_jobs()->add_items();
+    job->set_object_id(id);
+    job->set_kind(wire::JOB_SYNC);
+    if (plan.job) {
+      to_wire(plan.from, job->mutable_from());
+      to_wire(plan.to, job->mutable_to());
+    }
+    if (plan.metadata) job->set_meta_version(source_view.meta_version);
+  };
+  for (const auto& [id, file] : *here) {
+    auto at = there->find(id);
+    one(id, half_view(file), at == there->end() ? HalfView{} : half_view(at->second));
+  }
+  for (const auto& [id, file] : *there) {
+    if (!here->contains(id)) one(id, HalfView{}, half_view(file));
+  }
+  std::map<uint64_t, Version> rescued;
+  for (const Ahead& file : ahead) {
+    auto version = co_await rescue(source, file.file, file.keep, file.newest);
+    if (version) {
+      rescued[number(file.file)] = *version;
+    } else if (version.error().code == Code::kUnavailable) {
+      co_return std::unexpected(version.error());
+    } else {
+      log_info("set aside without a rescue: " + version.error().to_string());
+    }
+  }
+  co_return co_await settle(std::move(aside), std::move(jobs), std::move(rescued));
+}
+
+// The newest version that only the target has, again as a version of the acting
+// primary, compare-and-set on what both have, under the request that made it: so a
+// client that repeats that request still gets one answer.
+Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version keep, Version newest) {
+  auto node = catalogue_->node(file);
+  if (!node || node->kind != NodeKind::kFile || node->state == NodeState::kDeleting) {
+    co_return fail(Code::kNotFound, "no such file any more");
+  }
+  const Pair* pair = catalogue_->pair(node->pair);
+  std::shared_ptr<Peer> primary = links_->peer(source);
+  if (pair == nullptr || !primary) co_return fail(Code::kUnavailable, source + " is not connected");
+  uint64_t epoch = number(pair->epoch);
+
+  wire::FetchRequest fetch;
+  auto* item = fetch.add_items();
+  item->set_file_id(number(file));
+  to_wire(keep, item->mutable_from());
+  to_wire(newest, item->mutable_to());
+  auto fetched = co_await call_server<wire::FetchReply>(links_, target_, wire::FETCH, fetch);
+  if (!fetched) co_return std::unexpected(fetched.error());
+  if (fetched->files_size() != 1 || fetched->files(0).outcome() != wire::FetchedFile::OK ||
+      fetched->files(0).versions_size() == 0) {
+    co_return fail(Code::kConflict, "its newest version cannot be fetched");
+  }
+  const auto& versions = fetched->files(0).versions();
+  wire::VersionRecord record = versions[versions.size() - 1];
+
+  if (record.chunks_size() == 0 || !record.inline_content().empty()) {
+    wire::PutRequest put;
+    put.set_file_id(number(file));
+    put.set_epoch(epoch);
+    *put.mutable_request() = record.request();
+    *put.mutable_name() = name_record(*node);
+    put.set_mode(record.mode());
+    put.set_modified_us(record.modified_us());
+    put.set_user(record.user());
+    put.set_exclusive(!keep);
+    if (keep) to_wire(keep, put.mutable_expected());
+    auto done = co_await call<wire::VersionReply>(primary.get(), wire::PUT, put, kServerCallTimeout,
+                                                  record.inline_content());
+    if (!done) co_return std::unexpected(done.error());
+    co_return from_wire(done->version());
+  }
+  uint64_t upload_id = env_.random.next();
+  for (int i = 0; i < record.chunks_size(); ++i) {
+    wire::FetchChunkRequest ask;
+    ask.set_file_id(number(file));
+    ask.set_hash(record.chunks(i).hash());
+    *ask.mutable_version() = record.version();
+    std::shared_ptr<Peer> target = links_->peer(target_);
+    if (!target) co_return fail(Code::kUnavailable, target_ + " is not connected");
+    auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
+    if (!chunk) co_return std::unexpected(chunk.error());
+    wire::StageRequest stage;
+    stage.set_file_id(number(file));
+    stage.set_epoch(epoch);
+    stage.set_upload_id(upload_id);
+    stage.set_index(static_cast<uint64_t>(i));
+    auto staged = co_await primary->call(wire::STAGE, stage.SerializeAsString(), std::move(chunk->body), kServerCallTimeout);
+    if (!staged) co_return std::unexpected(staged.error());
+  }
+  wire::CommitRequest commit;
+  commit.set_file_id(number(file));
+  commit.set_epoch(epoch);
+  *commit.mutable_request() = record.request();
+  commit.set_upload_id(upload_id);
+  commit.set_chunk_count(static_cast<uint64_t>(record.chunks_size()));
+  commit.set_size_bytes(record.size_bytes());
+  *commit.mutable_name() = name_record(*node);
+  commit.set_mode(record.mode());
+  commit.set_modified_us(record.modified_us());
+  commit.set_user(record.user());
+  commit.set_exclusive(!keep);
+  if (keep) to_wire(keep, commit.mutable_expected());
+  auto done = co_await call<wire::VersionReply>(primary.get(), wire::COMMIT, commit, kServerCallTimeout);
+  if (!done) co_return std::unexpected(done.error());
+  co_return from_wire(done->version());
+}
+
+Task<Status> Resync::settle(wire::SetAsideRequest aside, wire::Command jobs, std::map<uint64_t, Version> rescued) {
+  if (aside.items_size() > 0) {
+    auto done = co_await call_server<wire::SetAsideReply>(links_, target_, wire::SET_ASIDE, aside);
+    if (!done) co_return std::unexpected(done.error());
+    const Server* server = catalogue_->server(target_);
+    const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+    const Server* acting = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
+    // The acting primary never gets what was set aside, so nothing waits for it any more.
+    wire::Command settled;
+    if (acting != nullptr) settled.mutable_jobs_done()->set_target(acting->name);
+    for (const auto& file : done->files()) {
+      FileId id{file.file_id()};
+      auto path = catalogue_->path_of(id);
+      std::string shown = path ? *path : file.name();
+      auto back = rescued.find(file.file_id());
+      for (const auto& version : file.versions()) {
+        auto* event = settled.add_events();
+        event->set_kind(back == rescued.end() ? "divergent" : "rescued");
+        event->set_server(target_);
+        if (pair != nullptr) event->set_pair(pair->name);
+        event->set_file_id(file.file_id());
+        event->set_path(shown);
+        *event->mutable_version() = version;
+        event->set_text(shown + ": version " + from_wire(version).to_string() + " was only on " + target_ +
+                        " when it failed; it is kept there: READ " + shown + " --version " +
+                        from_wire(version).to_string() +
+                        (back == rescued.end() ? "" : "; its newest content came back as version " + back->second.to_string()));
+      }
+      auto job = acting == nullptr ? std::nullopt : catalogue_->job(acting->id, id);
+      if (job && job->to) {
+        auto* item = settled.mutable_jobs_done()->add_items();
+        item->set_object_id(file.file_id());
+        to_wire(job->to, item->mutable_to());
+        item->set_newest_lsn(number(job->newest_lsn));
+        item->set_bytes(job->bytes);
+      }
+    }
+    if (settled.jobs_done().items_size() == 0) settled.mutable_add_events();
+    auto outcome = co_await proposer_->propose(std::move(settled));
+    if (!outcome) co_return std::unexpected(outcome.error());
+  }
+  if (jobs.add_jobs().items_size() > 0) {
+    auto outcome = co_await proposer_->propose(std::move(jobs));
+    if (!outcome) co_return std::unexpected(outcome.error());
+  }
+  co_return Status{};
+}
+
+Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
+  while (true) {
+    const Server* server = catalogue_->server(target_);
+    if (server == nullptr || server->failed || !links_->peer(target_)) {
+      co_return fail(Code::kUnavailable, target_ + " went away during its resync");
+    }
+    progress_.files_left = catalogue_->lag(server->id).jobs;
+    progress_.files_total = std::max(progress_.files_total, progress_.files_left);
+    auto oldest = catalogue_->jobs(server->id, 0, 1);
+    if (oldest.empty() || oldest.front().sequence > last_sequence) co_return Status{};
+    auto pause = sleep_for(env_, kLookAgain);
+    co_await pause;
+  }
+}
+
+}  // namespace understudy

@@ -1,0 +1,55 @@
+// Makes a returning or new half equal to the acting primary: compares digests of
+// partitions, then of files, sets aside what diverged, and queues the rest as jobs.
+// Costs what differs. A failure anywhere only means starting it again.
+//
+// What only the returning half has, of a file that did not change meanwhile, comes
+// back as the acting primary's newest version before it is set aside (a rescue).
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "common/env/env.h"
+#include "common/env/task.h"
+#include "common/wire/understudy.pb.h"
+#include "nm/proposer.h"
+#include "nm/server_links.h"
+
+namespace understudy {
+
+class Catalogue;
+class ReplicationWorker;
+
+struct ResyncProgress {
+  uint64_t files_total = 0;  // Jobs queued by the comparison and before it.
+  uint64_t files_left = 0;
+};
+
+class Resync {
+ public:
+  // All pointers outlive it; `worker` is the target's.
+  Resync(Env& env, std::string target, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
+         ReplicationWorker* worker);
+
+  // OK: every version announced when the comparison ended is confirmed by the target.
+  Task<Status> run();
+  const ResyncProgress& progress() const { return progress_; }
+
+ private:
+  Task<Status> compare(std::string source);
+  Task<Status> compare_partitions(std::string source, std::vector<uint32_t> partitions);
+  Task<Result<std::map<uint64_t, wire::FileDigest>>> list(std::string server, std::vector<uint32_t> partitions);
+  Task<Status> settle(wire::SetAsideRequest aside, wire::Command jobs, std::map<uint64_t, Version> rescued);
+  Task<Result<Version>> rescue(std::string source, FileId file, Version keep, Version newest);
+  Task<Status> until_jobs_done(uint64_t last_sequence);
+
+  Env& env_;
+  std::string target_;
+  Catalogue* catalogue_;
+  Proposer* proposer_;
+  ServerLinks* links_;
+  ReplicationWorker* worker_;
+  ResyncProgress progress_;
+};
+
+}  // namespace understudy

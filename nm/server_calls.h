@@ -1,0 +1,58 @@
+// The name node's calls to a storage server, with the wire's conversions beside them.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/env/task.h"
+#include "common/wire/call.h"
+#include "common/wire/peer.h"
+#include "common/wire/understudy.pb.h"
+#include "nm/catalogue_types.h"
+#include "nm/core/compare_halves.h"
+#include "nm/server_links.h"
+
+namespace understudy {
+
+// A server that does not answer for this long is as good as gone for one call; the
+// failure detector decides about the server itself.
+inline constexpr Duration kServerCallTimeout = std::chrono::seconds(30);
+
+template <class R>
+Task<Result<R>> not_connected(std::string server) {
+  co_return fail(Code::kUnavailable, server + " is not connected");
+}
+
+// Sent at once. UNAVAILABLE if the server is not connected, or its connection is lost.
+template <class R, class M>
+Task<Result<R>> call_server(ServerLinks* links, const std::string& server, wire::MessageType type, const M& request) {
+  std::shared_ptr<Peer> peer = links->peer(server);
+  if (!peer) return not_connected<R>(server);
+  return call<R>(peer.get(), type, request, kServerCallTimeout);
+}
+
+inline Version from_wire(const wire::VersionNumber& v) { return {Epoch{v.epoch()}, v.counter()}; }
+inline void to_wire(const Version& v, wire::VersionNumber* out) {
+  out->set_epoch(number(v.epoch));
+  out->set_counter(v.counter);
+}
+
+inline HalfView half_view(const wire::FileDigest& d) {
+  HalfView half{.present = true, .deleted = d.deleted(), .head = from_wire(d.head()), .meta_version = d.meta_version()};
+  for (const auto& v : d.recent()) half.ancestors.push_back(from_wire(v));
+  return half;
+}
+
+inline HalfView half_view(const wire::MemberStatReply& s) {
+  HalfView half{.present = s.has_file(), .deleted = s.deleted(), .head = from_wire(s.head()),
+                .meta_version = s.meta_version()};
+  for (const auto& v : s.recent()) half.ancestors.push_back(from_wire(v));
+  return half;
+}
+
+// A node as storage servers keep it.
+wire::NameRecord name_record(const Node& node);
+
+}  // namespace understudy
