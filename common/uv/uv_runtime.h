@@ -15,7 +15,7 @@ namespace understudy {
 
 class UvRuntime {
  public:
-  // Ignores SIGPIPE for the whole process.
+  // For the whole process: ignores SIGPIPE and tells malloc to keep what is freed.
   UvRuntime();
   UvRuntime(const UvRuntime&) = delete;
   UvRuntime& operator=(const UvRuntime&) = delete;
