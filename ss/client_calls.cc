@@ -1,0 +1,363 @@
+#include "ss/client_calls.h"
+
+#include <algorithm>
+
+#include "ss/answers.h"
+
+namespace understudy {
+namespace {
+
+Status check_body(const Bytes& body) {
+  if (body.size() > kChunkSizeMax) {
+    return fail(Code::kInvalid, "a body is at most " + std::to_string(kChunkSizeMax) + " bytes; stage it in chunks");
+  }
+  return {};
+}
+
+Status check_change_ids(uint64_t file, const wire::RequestNumber& request) {
+  if (file == 0) return fail(Code::kInvalid, "a change names its file");
+  if (request.client() == 0 || request.sequence() == 0) return fail(Code::kInvalid, "a change carries a request number");
+  return {};
+}
+
+// Room taken in the staging memory until destroyed.
+class StagingRoom {
+ public:
+  StagingRoom(Semaphore* staging, uint64_t units) : staging_(staging), units_(units) {}
+  StagingRoom(const StagingRoom&) = delete;
+  StagingRoom& operator=(const StagingRoom&) = delete;
+  ~StagingRoom() { staging_->release(units_); }
+
+ private:
+  Semaphore* staging_;
+  uint64_t units_;
+};
+
+}  // namespace
+
+Task<Result<Reply>> ClientCalls::handle(Peer* peer, uint16_t type, Bytes message, Bytes body) {
+  switch (type) {
+    case wire::HELLO: return hello(peer, std::move(message));
+    case wire::PUT: return with<wire::PutRequest>(this, &ClientCalls::put, message, body);
+    case wire::APPEND: return with<wire::AppendRequest>(this, &ClientCalls::append, message, body);
+    case wire::STAGE: return with<wire::StageRequest>(this, &ClientCalls::stage, message, body);
+    case wire::COMMIT: return with<wire::CommitRequest>(this, &ClientCalls::commit, message);
+    case wire::READ: {
+      wire::ReadRequest request;
+      if (!request.ParseFromString(message)) return refuse_damaged();
+      return read(std::move(request), client(peer).user);
+    }
+    case wire::STAT: return with<wire::StatRequest>(this, &ClientCalls::stat, message);
+    case wire::EDIT_OPEN: return edit_open(client(peer).id, std::move(message));
+    case wire::EDIT_INSERT: return edit_insert(client(peer).id, std::move(message));
+    case wire::EDIT_COMMIT: return edit_commit(client(peer).id, std::move(message));
+    case wire::EDIT_ABORT: return edit_abort(client(peer).id, std::move(message));
+    default: return refuse(Code::kInvalid, "a storage server does not take this call from a client");
+  }
+}
+
+ClientCalls::Client& ClientCalls::client(Peer* peer) {
+  auto [at, fresh] = clients_.try_emplace(peer);
+  if (fresh) at->second.id = ConnectionId{next_connection_++};
+  return at->second;
+}
+
+void ClientCalls::closed(Peer* peer) {
+  if (auto at = clients_.find(peer); at != clients_.end()) state_->edits.connection_closed(at->second.id);
+}
+
+void ClientCalls::forget(Peer* peer) {
+  closed(peer);  // A sentence may have been opened since.
+  clients_.erase(peer);
+}
+
+Task<Result<Reply>> ClientCalls::hello(Peer* peer, Bytes message) {
+  wire::HelloRequest request;
+  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
+  if (request.protocol_version() != kProtocolVersion) {
+    co_return fail(Code::kInvalid, "this server speaks protocol version " + std::to_string(kProtocolVersion) +
+                                       ", the client " + std::to_string(request.protocol_version()) +
+                                       "; use programs of one version");
+  }
+  if (!request.cluster_id().empty() && !state_->cluster_id.empty() && request.cluster_id() != state_->cluster_id) {
+    co_return fail(Code::kMoved, "this server belongs to another cluster");
+  }
+  client(peer).user = request.name();
+  wire::HelloReply reply;
+  reply.set_protocol_version(kProtocolVersion);
+  reply.set_cluster_id(state_->cluster_id);
+  reply.set_name(state_->options.name);
+  reply.set_program_version(std::string(kProgramVersion));
+  co_return make_reply(reply);
+}
+
+// ---- Changes ----------------------------------------------------------------------
+
+Status ClientCalls::may_replace(const Change& change) const {
+  if (state_->edits.none()) return {};
+  auto status = state_->edits.may_replace(change.file);
+  if (!status && state_->store->answered(change.file, change.request)) return {};
+  return status;
+}
+
+Task<Result<Reply>> ClientCalls::put(wire::PutRequest request, Bytes body) {
+  CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
+  CO_RETURN_IF_ERROR(check_body(body));
+  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
+  Change change{.file = FileId{request.file_id()},
+                .epoch = Epoch{request.epoch()},
+                .request = from_wire(request.request()),
+                .kind = wire::CHANGE_PUT,
+                .user = std::move(*request.mutable_user()),
+                .mode = request.mode(),
+                .modified_us = request.modified_us(),
+                .name = std::move(*request.mutable_name()),
+                .exclusive = request.exclusive(),
+                .expected = from_wire(request.expected())};
+  FileId file = change.file;
+  RequestId id = change.request;
+  auto done = co_await state_->changes.run(file, id, perform_put(std::move(change), std::move(body)));
+  co_return version_reply(*state_, done);
+}
+
+Task<Result<VersionInfo>> ClientCalls::perform_put(Change change, Bytes content) {
+  FileId file = change.file;
+  Epoch epoch = change.epoch;
+  FileGates::Hold hold;
+  if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  CO_RETURN_IF_ERROR(may_replace(change));
+  CO_ASSIGN_OR_RETURN(VersionInfo done, co_await state_->store->put(std::move(change), std::move(content)));
+  CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
+  co_return done;
+}
+
+Task<Result<Reply>> ClientCalls::append(wire::AppendRequest request, Bytes body) {
+  CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
+  CO_RETURN_IF_ERROR(check_body(body));
+  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
+  Change change{.file = FileId{request.file_id()},
+                .epoch = Epoch{request.epoch()},
+                .request = from_wire(request.request()),
+                .kind = wire::CHANGE_APPEND,
+                .user = std::move(*request.mutable_user()),
+                .name = std::move(*request.mutable_name())};
+  FileId file = change.file;
+  RequestId id = change.request;
+  auto done = co_await state_->changes.run(file, id, perform_append(std::move(change), std::move(body)));
+  co_return version_reply(*state_, done);
+}
+
+Task<Result<VersionInfo>> ClientCalls::perform_append(Change change, Bytes content) {
+  FileId file = change.file;
+  Epoch epoch = change.epoch;
+  FileGates::Hold hold;
+  if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  // Sentences may be open while the file grows behind them; where they stand must
+  // then be followed, which takes the appended text and that this is no repeat.
+  Bytes appended;
+  if (!state_->edits.none() && !state_->store->answered(file, change.request)) {
+    CO_RETURN_IF_ERROR(state_->edits.may_append(file));
+    appended = content;
+  }
+  CO_ASSIGN_OR_RETURN(VersionInfo done, co_await state_->store->append(std::move(change), std::move(content)));
+  if (!appended.empty()) state_->edits.on_append(file, done, appended);
+  CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
+  co_return done;
+}
+
+Task<Result<Reply>> ClientCalls::stage(wire::StageRequest request, Bytes body) {
+  FileId file{request.file_id()};
+  if (file == kNoFile || body.empty()) co_return fail(Code::kInvalid, "a staged chunk names its file and has bytes");
+  CO_RETURN_IF_ERROR(check_body(body));
+  // Only the commit needs the lease; but who does not serve will not commit it either.
+  if (state_->fence.serving() == kNoEpoch) co_return fail(Code::kMoved, "this server is not the acting primary");
+  CO_RETURN_IF_ERROR(state_->uploads.check(file, request.upload_id(), request.index()));
+  uint64_t size = body.size();
+  co_await state_->staging.acquire(size);
+  StagingRoom room(&state_->staging, size);
+  CO_ASSIGN_OR_RETURN(auto chunk, co_await state_->store->stage(file, std::move(body)));
+  wire::StageReply reply;
+  reply.set_staged(state_->uploads.add(file, request.upload_id(), request.index(), chunk));
+  co_return make_reply(reply);
+}
+
+Task<Result<Reply>> ClientCalls::commit(wire::CommitRequest request) {
+  CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
+  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
+  Change change{.file = FileId{request.file_id()},
+                .epoch = Epoch{request.epoch()},
+                .request = from_wire(request.request()),
+                .kind = request.append() ? wire::CHANGE_APPEND : wire::CHANGE_PUT,
+                .user = std::move(*request.mutable_user()),
+                .mode = request.mode(),
+                .modified_us = request.modified_us(),
+                .name = std::move(*request.mutable_name()),
+                .exclusive = request.exclusive(),
+                .expected = from_wire(request.expected())};
+  FileId file = change.file;
+  RequestId id = change.request;
+  auto done = co_await state_->changes.run(file, id, perform_commit(std::move(change), std::move(request)));
+  co_return version_reply(*state_, done);
+}
+
+Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::CommitRequest request) {
+  FileId file = change.file;
+  Epoch epoch = change.epoch;
+  FileGates::Hold hold;
+  if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  if (auto first = state_->store->answered(file, change.request)) {
+    // The upload went with the first one. Its record may still be on its way to the
+    // disk; the same change asked of the store waits for it.
+    CO_ASSIGN_OR_RETURN(VersionInfo done, co_await state_->store->commit(std::move(change), {}, request.append()));
+    CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
+    co_return done;
+  }
+  if (request.append()) {
+    // Nobody follows the text of a big append, so it waits for the writers of sentences.
+    CO_RETURN_IF_ERROR(state_->edits.may_replace(file));
+  } else {
+    CO_RETURN_IF_ERROR(may_replace(change));
+  }
+  CO_ASSIGN_OR_RETURN(auto upload, state_->uploads.take(file, request.upload_id(), request.chunk_count(),
+                                                        request.size_bytes()));
+  auto done = co_await state_->store->commit(std::move(change), upload.chunks(), request.append());
+  if (!done) {
+    upload.put_back();
+    co_return done;
+  }
+  CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
+  co_return done;
+}
+
+// ---- Reads ------------------------------------------------------------------------
+
+Result<VersionInfo> ClientCalls::newest(FileId file, Version at_least) const {
+  auto head = state_->store->info(file, {});
+  if (at_least && (!head || head->version < at_least)) {
+    if (!head && head.error().code != Code::kNotFound) return head;
+    return fail(Code::kConflict, "this half of the pair has not got version " + at_least.to_string() + " yet");
+  }
+  return head;
+}
+
+Task<Result<Reply>> ClientCalls::read(wire::ReadRequest request, std::string user) {
+  FileId file{request.file_id()};
+  Epoch epoch{request.epoch()};
+  CO_ASSIGN_OR_RETURN(bool linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
+  CO_ASSIGN_OR_RETURN(VersionInfo version, newest(file, from_wire(request.at_least())));
+  if (auto asked = from_wire(request.version())) {
+    CO_ASSIGN_OR_RETURN(version, state_->store->info(file, asked));
+  }
+  if (request.offset() > version.size_bytes) {
+    co_return fail(Code::kOutOfRange, "the file has " + std::to_string(version.size_bytes) + " bytes");
+  }
+  uint64_t size = std::min<uint64_t>({request.length(), kChunkSizeMax, version.size_bytes - request.offset()});
+  Reply reply;
+  if (size > 0) {
+    CO_ASSIGN_OR_RETURN(reply.body, co_await state_->store->read(file, version.version, request.offset(),
+                                                                 static_cast<uint32_t>(size)));
+    // The answer must be true when it leaves, not when it was begun.
+    CO_ASSIGN_OR_RETURN(linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
+  }
+  if (!user.empty()) {
+    if (state_->accesses.size() >= ServerState::kRememberedMax) state_->accesses.clear();
+    state_->accesses[file] = {state_->env.clock.wall().time_since_epoch().count(), std::move(user)};
+  }
+  wire::ReadReply message;
+  *message.mutable_version() = to_wire(version.version);
+  message.set_size_bytes(version.size_bytes);
+  message.set_mode(version.mode);
+  message.set_modified_us(version.modified_us);
+  message.set_linearizable(linearizable);
+  reply.message = message.SerializeAsString();
+  co_return reply;
+}
+
+Task<Result<TextCounts>> ClientCalls::count(FileId file, VersionInfo version) {
+  if (auto known = state_->counted.find(file);
+      known != state_->counted.end() && known->second.version == version.version) {
+    co_return known->second.counts;
+  }
+  TextCounter counter;
+  for (uint64_t at = 0; at < version.size_bytes;) {
+    CO_ASSIGN_OR_RETURN(Bytes piece, co_await state_->store->read(file, version.version, at, kChunkSizeMax));
+    if (piece.empty()) co_return fail(Code::kCorrupt, "the file is shorter than its version says");
+    counter.feed(piece);
+    at += piece.size();
+    co_await yield_now(state_->env);
+  }
+  if (state_->counted.size() >= ServerState::kRememberedMax) state_->counted.clear();
+  state_->counted[file] = {version.version, counter.counts()};
+  co_return counter.counts();
+}
+
+Task<Result<Reply>> ClientCalls::stat(wire::StatRequest request) {
+  FileId file{request.file_id()};
+  Epoch epoch{request.epoch()};
+  CO_ASSIGN_OR_RETURN(bool linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
+  CO_ASSIGN_OR_RETURN(VersionInfo version, newest(file, from_wire(request.at_least())));
+  wire::StatReply reply;
+  if (request.count_words()) {
+    CO_ASSIGN_OR_RETURN(TextCounts counts, co_await count(file, version));
+    reply.set_words(counts.words);
+    reply.set_sentences(counts.sentences);
+    reply.set_characters(counts.characters);
+    CO_ASSIGN_OR_RETURN(linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
+  }
+  *reply.mutable_version() = to_wire(version.version);
+  reply.set_size_bytes(version.size_bytes);
+  reply.set_created_us(version.created_us);
+  reply.set_modified_us(version.modified_us != 0 ? version.modified_us : version.time_us);
+  reply.set_modified_by(version.user);
+  reply.set_mode(version.mode);
+  reply.set_versions(version.versions);
+  reply.set_linearizable(linearizable);
+  for (Version divergent : state_->store->divergent(file)) *reply.add_divergent() = to_wire(divergent);
+  if (auto access = state_->accesses.find(file); access != state_->accesses.end()) {
+    reply.set_accessed_us(access->second.time_us);
+    reply.set_accessed_by(access->second.user);
+  }
+  co_return make_reply(reply);
+}
+
+// ---- Sentences --------------------------------------------------------------------
+
+Task<Result<Reply>> ClientCalls::edit_open(ConnectionId owner, Bytes message) {
+  wire::EditOpenRequest request;
+  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
+  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
+  CO_ASSIGN_OR_RETURN(auto reply, co_await state_->edits.open(owner, std::move(request)));
+  co_return make_reply(reply);
+}
+
+Task<Result<Reply>> ClientCalls::edit_insert(ConnectionId owner, Bytes message) {
+  wire::EditInsertRequest request;
+  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
+  CO_ASSIGN_OR_RETURN(auto reply, state_->edits.insert(owner, request));
+  co_return make_reply(reply);
+}
+
+Task<Result<Reply>> ClientCalls::edit_commit(ConnectionId owner, Bytes message) {
+  wire::EditCommitRequest request;
+  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
+  if (request.file_id() == 0) {
+    FileId file = state_->edits.file_of(owner, request.session());
+    if (file == kNoFile) co_return fail(Code::kConflict, "this WRITE is over and changed nothing; open it again");
+    request.set_file_id(number(file));
+  }
+  CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
+  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
+  FileId file{request.file_id()};
+  RequestId id = from_wire(request.request());
+  auto done = co_await state_->changes.run(file, id, state_->edits.commit(owner, std::move(request)));
+  co_return version_reply(*state_, done);
+}
+
+Task<Result<Reply>> ClientCalls::edit_abort(ConnectionId owner, Bytes message) {
+  wire::EditAbortRequest request;
+  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
+  state_->edits.abort(owner, request.session());
+  co_return make_reply(wire::Done());
+}
+
+}  // namespace understudy

@@ -1,0 +1,58 @@
+// The calls of clients to a storage server: changes under the epoch fence, reads
+// of any half, and the editing of sentences. One object for all connections.
+//
+// Changes run in the ChangeTable, so they end, and are answered once, also when
+// the client vanishes. Nothing is logged for a single request.
+#pragma once
+
+#include <unordered_map>
+
+#include "common/wire/peer.h"
+#include "ss/server_state.h"
+
+namespace understudy {
+
+class ClientCalls : public PeerHandler {
+ public:
+  explicit ClientCalls(ServerState* state) : state_(state) {}
+
+  Task<Result<Reply>> handle(Peer* peer, uint16_t type, Bytes message, Bytes body) override;
+  void closed(Peer* peer) override;
+  // After its last handler ended.
+  void forget(Peer* peer);
+
+ private:
+  struct Client {
+    ConnectionId id{};
+    std::string user;
+  };
+  Client& client(Peer* peer);
+
+  Task<Result<Reply>> hello(Peer* peer, Bytes message);
+  Task<Result<Reply>> put(wire::PutRequest request, Bytes body);
+  Task<Result<Reply>> append(wire::AppendRequest request, Bytes body);
+  Task<Result<Reply>> stage(wire::StageRequest request, Bytes body);
+  Task<Result<Reply>> commit(wire::CommitRequest request);
+  Task<Result<Reply>> read(wire::ReadRequest request, std::string user);
+  Task<Result<Reply>> stat(wire::StatRequest request);
+  Task<Result<Reply>> edit_open(ConnectionId owner, Bytes message);
+  Task<Result<Reply>> edit_insert(ConnectionId owner, Bytes message);
+  Task<Result<Reply>> edit_commit(ConnectionId owner, Bytes message);
+  Task<Result<Reply>> edit_abort(ConnectionId owner, Bytes message);
+
+  // What runs in the ChangeTable.
+  Task<Result<VersionInfo>> perform_put(Change change, Bytes content);
+  Task<Result<VersionInfo>> perform_append(Change change, Bytes content);
+  Task<Result<VersionInfo>> perform_commit(Change change, wire::CommitRequest request);
+  // LOCKED unless the whole content may be replaced; a repeat of what is done already may always.
+  Status may_replace(const Change& change) const;
+
+  Task<Result<TextCounts>> count(FileId file, VersionInfo version);
+  Result<VersionInfo> newest(FileId file, Version at_least) const;
+
+  ServerState* state_;
+  std::unordered_map<Peer*, Client> clients_;  // Never iterated.
+  uint64_t next_connection_ = 1;
+};
+
+}  // namespace understudy

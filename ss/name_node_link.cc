@@ -1,0 +1,243 @@
+#include "ss/name_node_link.h"
+
+#include <algorithm>
+
+#include "common/base/log.h"
+#include "common/wire/call.h"
+
+namespace understudy {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kBackoffMin = 20ms;
+constexpr Duration kBackoffMax = 500ms;
+constexpr Duration kConnectTimeout = 2s;
+constexpr Duration kRegisterTimeout = 10s;
+constexpr uint32_t kHeartbeatsInFlightMax = 8;
+
+// Another name node, or the same a little later, may answer otherwise.
+bool is_passing(Code code) {
+  return code == Code::kUnavailable || code == Code::kMoved || code == Code::kInternal || code == Code::kStaleEpoch;
+}
+
+}  // namespace
+
+struct NameNodeLink::Connected {
+  explicit Connected(NameNodeLink* link) : link_(link) {}
+  Connected(const Connected&) = delete;
+  Connected& operator=(const Connected&) = delete;
+  // Destroying the tasks first: they use the peer.
+  ~Connected() {
+    tasks.cancel();
+    link_->registered_ = false;
+    link_->heartbeats_in_flight_ = 0;
+    link_->heartbeat_due_.reset();
+    link_->peer_.reset();
+  }
+  NameNodeLink* link_;
+  TaskGroup tasks{link_->state_->env.executor};
+};
+
+NameNodeLink::NameNodeLink(ServerState* state, Announcer* announcer, PeerHandler* calls, Incarnation incarnation,
+                           Address address)
+    : state_(state),
+      announcer_(announcer),
+      calls_(calls),
+      incarnation_(incarnation),
+      address_(std::move(address)),
+      heartbeat_interval_(1s),
+      failure_timeout_(3s),
+      changed_(state->env.executor),
+      lease_retry_(kBackoffMin) {}
+
+NameNodeLink::~NameNodeLink() = default;
+
+Task<Error> NameNodeLink::run() {
+  Duration backoff = kBackoffMin;
+  for (size_t turn = 0;; ++turn) {
+    const auto& addresses = state_->options.name_nodes;
+    auto ended = co_await stay_connected(addresses[turn % addresses.size()]);
+    if (!ended && !is_passing(ended.error().code)) co_return ended.error();
+    if (ended) {
+      backoff = kBackoffMin;  // It worked for a while.
+    } else if (attempts_failed_++ == addresses.size()) {
+      log_warning("no name node answers, trying on: " + ended.error().to_string());
+    }
+    co_await sleep_for(state_->env, backoff);
+    backoff = std::min(backoff * 2, kBackoffMax);
+  }
+}
+
+Task<Status> NameNodeLink::stay_connected(Address address) {
+  lost_ = false;
+  register_again_ = false;
+  Connected connected(this);
+  wire::HelloRequest hello;
+  hello.set_protocol_version(kProtocolVersion);
+  hello.set_role(wire::HelloRequest::STORAGE_SERVER);
+  hello.set_name(state_->options.name);
+  hello.set_cluster_id(state_->cluster_id);
+  CO_ASSIGN_OR_RETURN(auto connection, co_await state_->env.net.connect(address, kConnectTimeout));
+  peer_ = std::make_unique<Peer>(state_->env, std::move(connection), this);
+  connected.tasks.spawn(peer_->run());
+  auto greeted = co_await call<wire::HelloReply>(peer_.get(), wire::HELLO, hello, kConnectTimeout);
+  if (!greeted) co_return std::unexpected(greeted.error());
+  CO_RETURN_IF_ERROR(co_await register_here(peer_.get()));
+  attempts_failed_ = 0;
+  connected.tasks.spawn(send_heartbeats(peer_.get()));
+  while (!lost_ && !peer_->closed()) {
+    if (!registered_) {
+      // Not too often: every registration is a command in the name node's log.
+      co_await sleep_for(state_->env, 100ms);
+      auto again = co_await register_here(peer_.get());
+      if (!again && !is_passing(again.error().code)) co_return again;
+      if (!again) break;
+    }
+    register_again_ = false;
+    TaskGroup announcing(state_->env.executor);
+    announcing.spawn(announce(peer_.get()));
+    while (!lost_ && !register_again_) {
+      auto changed = changed_.wait();
+      co_await changed;
+    }
+    registered_ = false;
+  }
+  co_return Status{};
+}
+
+wire::RegisterRequest NameNodeLink::registration() {
+  auto& fence = state_->fence;
+  // A drain that was cut short: whoever hears "not serving" may let the other half
+  // serve, so the lease is given back before it is said.
+  if (fence.draining()) {
+    fence.end_drain(fence.serving());
+    state_->epoch_ended();
+  }
+  auto self = state_->env.processes.self();
+  wire::RegisterRequest request;
+  request.set_server(state_->options.name);
+  request.set_backup_of(state_->options.backup_of);
+  request.set_store_id(state_->store->store_id());
+  request.set_incarnation(incarnation_);
+  request.set_address(address_);
+  request.set_machine(self.machine);
+  request.set_pid(self.pid);
+  request.set_pid_start_time(self.start_time);
+  request.set_log_end_lsn(number(state_->store->durable_lsn()));
+  request.set_epoch(number(fence.last_served()));
+  request.set_serving(fence.serving() != kNoEpoch);
+  request.set_empty(state_->store->empty());
+  request.set_cluster_id(state_->cluster_id);
+  return request;
+}
+
+Task<Status> NameNodeLink::register_here(Peer* peer) {
+  auto request = registration();
+  CO_ASSIGN_OR_RETURN(auto reply, co_await call<wire::RegisterReply>(peer, wire::REGISTER, request, kRegisterTimeout));
+  if (reply.cluster_id().empty() || (!state_->cluster_id.empty() && state_->cluster_id != reply.cluster_id())) {
+    co_return fail(Code::kConflict, "the data folder " + state_->options.folder + " belongs to another cluster (" +
+                                        state_->cluster_id + "); give another --data or --nm");
+  }
+  if (state_->cluster_id.empty()) {
+    CO_RETURN_IF_ERROR(co_await state_->store->set_identity(reply.cluster_id(), state_->options.name));
+    state_->cluster_id = reply.cluster_id();
+  }
+  if (reply.heartbeat_interval_ms() > 0) heartbeat_interval_ = std::chrono::milliseconds(reply.heartbeat_interval_ms());
+  if (reply.failure_timeout_ms() > 0) failure_timeout_ = std::chrono::milliseconds(reply.failure_timeout_ms());
+  if (!reply.durability().empty()) state_->durability = reply.durability();
+  announcer_->go_on_behind(Lsn{reply.announced_lsn()});
+  registered_ = true;
+  log_info("registered " + state_->options.name + " of pair " + reply.pair() + " at " + peer->address());
+  co_return Status{};
+}
+
+Task<void> NameNodeLink::announce(Peer* peer) {
+  co_await announcer_->run(peer, std::max<Duration>(failure_timeout_, 5s));
+  wake(/*lost=*/false);
+}
+
+Task<Result<Reply>> NameNodeLink::handle(Peer* peer, uint16_t type, Bytes message, Bytes body) {
+  return calls_->handle(peer, type, std::move(message), std::move(body));
+}
+
+void NameNodeLink::closed(Peer*) { wake(/*lost=*/true); }
+
+void NameNodeLink::wake(bool lost) {
+  if (lost) lost_ = true;
+  else register_again_ = true;
+  changed_.notify_all();
+}
+
+void NameNodeLink::heartbeat_soon() {
+  if (heartbeat_due_) heartbeat_due_->try_set({});
+}
+
+Task<void> NameNodeLink::send_heartbeats(Peer* peer) {
+  TaskGroup in_flight(state_->env.executor);
+  while (!lost_) {
+    Instant next = state_->env.clock.now() + heartbeat_interval_;
+    // Sent on time also while earlier ones wait for their answers.
+    if (heartbeats_in_flight_ < kHeartbeatsInFlightMax) in_flight.spawn(heartbeat(peer));
+    Promise<Unit> due(state_->env.executor);
+    heartbeat_due_ = due;
+    auto timer = state_->env.clock.schedule(next, [due] { due.try_set({}); });
+    co_await due.future();
+    state_->env.clock.cancel(timer);
+  }
+}
+
+wire::HeartbeatRequest NameNodeLink::heartbeat_request() const {
+  wire::HeartbeatRequest request;
+  request.set_server(state_->options.name);
+  request.set_incarnation(incarnation_);
+  request.set_epoch(number(state_->fence.last_served()));
+  request.set_log_end_lsn(number(state_->store->durable_lsn()));
+  request.set_files(state_->store->file_count());
+  request.set_bytes(state_->store->byte_count());
+  request.set_divergent(state_->store->divergent_count());
+  if (auto space = state_->env.disk.space(state_->options.folder)) request.set_disk_free_bytes(space->free_bytes);
+  return request;
+}
+
+Task<void> NameNodeLink::heartbeat(Peer* peer) {
+  ++heartbeats_in_flight_;
+  auto request = heartbeat_request();
+  Instant sent = state_->env.clock.now();
+  auto reply = co_await call<wire::HeartbeatReply>(peer, wire::HEARTBEAT, request, failure_timeout_);
+  --heartbeats_in_flight_;
+  if (!reply) {
+    log_info("the name node does not answer heartbeats, connecting anew: " + reply.error().to_string());
+    wake(/*lost=*/true);
+    co_return;
+  }
+  if (reply->register_again()) {
+    wake(/*lost=*/false);
+    co_return;
+  }
+  auto& fence = state_->fence;
+  fence.grant(Epoch{reply->lease_epoch()}, sent + std::chrono::milliseconds(reply->lease_ms()));
+  if (reply->lease_epoch() != 0 || fence.serving() == kNoEpoch || fence.lease_live(state_->env.clock.now())) {
+    lease_retry_ = kBackoffMin;
+    co_return;
+  }
+  // Serving without a lease: this heartbeat may just have overtaken the answer to
+  // SERVE. Ask again soon rather than refuse changes for a whole interval.
+  if (lease_retry_ < heartbeat_interval_) {
+    co_await sleep_for(state_->env, lease_retry_);
+    lease_retry_ *= 2;
+    heartbeat_soon();
+  }
+}
+
+Task<Status> NameNodeLink::leave() {
+  if (!peer_ || !registered_) co_return fail(Code::kUnavailable, "not connected to a name node");
+  wire::LeaveRequest request;
+  request.set_server(state_->options.name);
+  request.set_incarnation(incarnation_);
+  auto done = co_await call<wire::Done>(peer_.get(), wire::LEAVE, request, 2s);
+  if (!done) co_return std::unexpected(done.error());
+  co_return Status{};
+}
+
+}  // namespace understudy

@@ -1,0 +1,176 @@
+#include "ss/replica_calls.h"
+
+#include "common/base/log.h"
+#include "ss/answers.h"
+
+namespace understudy {
+namespace {
+
+// Counts one APPLY or SET_ASIDE while it runs, also when it is cancelled.
+class Applying {
+ public:
+  explicit Applying(ServerState* state) : state_(state) { ++state_->applies; }
+  Applying(const Applying&) = delete;
+  Applying& operator=(const Applying&) = delete;
+  ~Applying() {
+    --state_->applies;
+    state_->applies_ended.notify_all();
+  }
+
+ private:
+  ServerState* state_;
+};
+
+}  // namespace
+
+Task<Result<Reply>> ReplicaCalls::handle(Peer*, uint16_t type, Bytes message, Bytes body) {
+  switch (type) {
+    case wire::SERVE: return with<wire::ServeRequest>(this, &ReplicaCalls::serve, message);
+    case wire::DRAIN: return with<wire::DrainRequest>(this, &ReplicaCalls::drain_call, message);
+    case wire::FLUSH: return flush();
+    case wire::FETCH: return answered<wire::FetchRequest>(state_->store, &FileStore::fetch, std::move(message));
+    case wire::FETCH_CHUNK: return with<wire::FetchChunkRequest>(this, &ReplicaCalls::fetch_chunk, message);
+    case wire::MISSING_CHUNKS:
+      return answered<wire::MissingChunksRequest>(state_->store, &FileStore::missing_chunks, std::move(message));
+    case wire::STORE_CHUNK: return with<wire::StoreChunkRequest>(this, &ReplicaCalls::store_chunk, message, body);
+    case wire::APPLY: return with<wire::ApplyRequest>(this, &ReplicaCalls::apply, message);
+    case wire::SET_ASIDE: return with<wire::SetAsideRequest>(this, &ReplicaCalls::set_aside, message);
+    case wire::DELETE_FILE: return with<wire::DeleteFileRequest>(this, &ReplicaCalls::delete_file, message);
+    case wire::DIGEST: return answered(state_->store, &FileStore::digest);
+    case wire::LIST_PARTITION:
+      return answered<wire::ListPartitionRequest>(state_->store, &FileStore::list_partition, std::move(message));
+    case wire::MEMBER_STAT: {
+      wire::MemberStatRequest request;
+      if (!request.ParseFromString(message)) return refuse(Code::kInvalid, "the message is damaged");
+      return at_once(state_->store->member_stat(FileId{request.file_id()}));
+    }
+    default: return refuse(Code::kInvalid, "a storage server does not know this call; is one side newer?");
+  }
+}
+
+Status ReplicaCalls::make_way(Epoch epoch) {
+  Epoch served = state_->fence.serving();
+  RETURN_IF_ERROR(state_->fence.supersede(epoch));
+  if (served != kNoEpoch && state_->fence.serving() == kNoEpoch) {
+    log_warning("epoch " + std::to_string(number(served)) + " is over here: epoch " +
+                std::to_string(number(epoch)) + " has begun elsewhere");
+    state_->epoch_ended();
+  }
+  return {};
+}
+
+Task<Result<Reply>> ReplicaCalls::serve(wire::ServeRequest request) {
+  Epoch epoch{request.epoch()};
+  if (state_->stopping) co_return fail(Code::kUnavailable, "this server is stopping");
+  bool again = state_->fence.serving() == epoch;
+  CO_RETURN_IF_ERROR(state_->fence.begin_serve(epoch));
+  if (!again) {
+    state_->epoch_ended();
+    while (state_->applies > 0) {
+      auto ended = state_->applies_ended.wait();
+      co_await ended;
+    }
+    CO_RETURN_IF_ERROR(co_await state_->store->begin_epoch(epoch));
+    if (!state_->fence.served(epoch)) {
+      co_return fail(Code::kStaleEpoch, "a greater epoch came while this one was made durable");
+    }
+    log_info("serving epoch " + std::to_string(number(epoch)));
+    state_->serving_changed.notify_all();
+  }
+  wire::ServeReply reply;
+  reply.set_log_end_lsn(number(state_->store->durable_lsn()));
+  serving_();
+  co_return make_reply(reply);
+}
+
+Task<Status> ReplicaCalls::drain(Epoch epoch) {
+  CO_RETURN_IF_ERROR(state_->fence.begin_drain(epoch));
+  if (state_->fence.serving() != epoch) co_return Status{};  // Drained before.
+  state_->edits.drop_all();
+  co_await state_->changes.idle();
+  CO_RETURN_IF_ERROR(co_await announcer_->flush());
+  state_->fence.end_drain(epoch);
+  state_->epoch_ended();
+  log_info("drained epoch " + std::to_string(number(epoch)) + ", the lease is given back");
+  co_return Status{};
+}
+
+Task<Result<Reply>> ReplicaCalls::drain_call(wire::DrainRequest request) {
+  CO_RETURN_IF_ERROR(co_await drain(Epoch{request.epoch()}));
+  wire::DrainReply reply;
+  reply.set_drained_lsn(number(announcer_->confirmed()));
+  co_return make_reply(reply);
+}
+
+Task<Result<Reply>> ReplicaCalls::flush() {
+  CO_RETURN_IF_ERROR(co_await announcer_->flush());
+  wire::FlushReply reply;
+  reply.set_announced_lsn(number(announcer_->confirmed()));
+  co_return make_reply(reply);
+}
+
+Task<Result<Reply>> ReplicaCalls::apply(wire::ApplyRequest request) {
+  // Names go to every server of the cluster, under no epoch of its own pair.
+  bool versions = false;
+  for (const auto& item : request.items()) versions |= item.has_version();
+  std::optional<Applying> applying;
+  if (versions) {
+    CO_RETURN_IF_ERROR(make_way(Epoch{request.epoch()}));
+    applying.emplace(state_);
+  } else {
+    request.set_epoch(0);
+  }
+  CO_ASSIGN_OR_RETURN(auto reply, co_await state_->store->apply(std::move(request)));
+  co_return make_reply(reply);
+}
+
+Task<Result<Reply>> ReplicaCalls::set_aside(wire::SetAsideRequest request) {
+  CO_RETURN_IF_ERROR(make_way(Epoch{request.epoch()}));
+  Applying applying(state_);
+  CO_ASSIGN_OR_RETURN(auto reply, co_await state_->store->set_aside(std::move(request)));
+  co_return make_reply(reply);
+}
+
+Task<Result<Reply>> ReplicaCalls::store_chunk(wire::StoreChunkRequest request, Bytes body) {
+  if (state_->fence.lease_live(state_->env.clock.now())) {
+    co_return fail(Code::kStaleEpoch, "this server is the acting primary; it takes no chunks");
+  }
+  ChunkHash hash;
+  if (!parse_chunk_hash(request.hash(), hash)) co_return fail(Code::kInvalid, "a chunk's hash is 32 bytes");
+  CO_RETURN_IF_ERROR(co_await state_->store->store_chunk(FileId{request.file_id()}, hash, std::move(body)));
+  co_return make_reply(wire::Done());
+}
+
+Task<Result<Reply>> ReplicaCalls::fetch_chunk(wire::FetchChunkRequest request) {
+  CO_ASSIGN_OR_RETURN(Bytes chunk, co_await state_->store->fetch_chunk(std::move(request)));
+  Reply reply = make_reply(wire::FetchChunkReply());
+  reply.body = std::move(chunk);
+  co_return reply;
+}
+
+Task<Result<Reply>> ReplicaCalls::delete_file(wire::DeleteFileRequest request) {
+  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
+  Change change{.file = FileId{request.file_id()},
+                .epoch = Epoch{request.epoch()},
+                .request = from_wire(request.request()),
+                .kind = wire::CHANGE_DELETE,
+                .user = std::move(*request.mutable_user()),
+                .name = std::move(*request.mutable_name())};
+  FileId file = change.file;
+  RequestId id = change.request;
+  auto done = co_await state_->changes.run(file, id, perform_delete(std::move(change)));
+  co_return version_reply(*state_, done);
+}
+
+Task<Result<VersionInfo>> ReplicaCalls::perform_delete(Change change) {
+  FileId file = change.file;
+  Epoch epoch = change.epoch;
+  FileGates::Hold hold;
+  if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  CO_RETURN_IF_ERROR(state_->edits.may_replace(file));
+  CO_ASSIGN_OR_RETURN(VersionInfo done, co_await state_->store->remove(std::move(change)));
+  CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
+  co_return done;
+}
+
+}  // namespace understudy

@@ -1,0 +1,42 @@
+// The name node's calls to a storage server: who serves (SERVE, DRAIN, FLUSH), the
+// moving of versions between halves (FETCH … SET_ASIDE) and DELETE_FILE. They come
+// over the connection that this server opened to the name node, and no other.
+#pragma once
+
+#include "common/wire/peer.h"
+#include "ss/announcer.h"
+#include "ss/server_state.h"
+
+namespace understudy {
+
+class ReplicaCalls : public PeerHandler {
+ public:
+  // `serving` is called when SERVE is about to be answered.
+  ReplicaCalls(ServerState* state, Announcer* announcer, std::function<void()> serving)
+      : state_(state), announcer_(announcer), serving_(std::move(serving)) {}
+
+  Task<Result<Reply>> handle(Peer* peer, uint16_t type, Bytes message, Bytes body) override;
+  void closed(Peer*) override {}
+
+  // Stops acknowledging, lets what is under way end, announces all, gives the lease back.
+  Task<Status> drain(Epoch epoch);
+
+ private:
+  Task<Result<Reply>> serve(wire::ServeRequest request);
+  Task<Result<Reply>> drain_call(wire::DrainRequest request);
+  Task<Result<Reply>> flush();
+  Task<Result<Reply>> apply(wire::ApplyRequest request);
+  Task<Result<Reply>> set_aside(wire::SetAsideRequest request);
+  Task<Result<Reply>> store_chunk(wire::StoreChunkRequest request, Bytes body);
+  Task<Result<Reply>> fetch_chunk(wire::FetchChunkRequest request);
+  Task<Result<Reply>> delete_file(wire::DeleteFileRequest request);
+  Task<Result<VersionInfo>> perform_delete(Change change);
+  // Another half's epoch brings versions: if it is newer, ours is over.
+  Status make_way(Epoch epoch);
+
+  ServerState* state_;
+  Announcer* announcer_;
+  std::function<void()> serving_;
+};
+
+}  // namespace understudy

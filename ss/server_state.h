@@ -1,0 +1,94 @@
+// What all parts of one running storage server share, between opening its store
+// and closing it.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+
+#include "common/env/env.h"
+#include "common/env/sync.h"
+#include "ss/change_table.h"
+#include "ss/core/document.h"
+#include "ss/core/epoch_fence.h"
+#include "ss/edit_sessions.h"
+#include "ss/file_gates.h"
+#include "ss/file_store.h"
+#include "ss/uploads.h"
+
+namespace understudy {
+
+inline constexpr std::string_view kProgramVersion = "0.1";
+inline constexpr uint32_t kProtocolVersion = 1;
+
+struct StorageServerOptions {
+  std::string name;                      // ss1, ss1_backup, ...
+  std::string backup_of;                 // Empty: by the name's _backup ending.
+  std::string folder;                    // The data folder; made if missing.
+  std::vector<Address> name_nodes;       // Tried in turn.
+  Address listen = "127.0.0.1:0";
+  Address advertise;                     // Empty: what listen came to.
+  Duration edit_idle_limit = std::chrono::minutes(10);
+  Duration upload_idle_limit = std::chrono::minutes(10);
+  Duration stop_limit = std::chrono::seconds(10);  // For draining, at a stop.
+};
+
+struct ServerState {
+  // Bodies of STAGE that wait to be stored, of all clients together.
+  static constexpr uint64_t kStagingBytesMax = 48 << 20;
+
+  ServerState(Env& environment, StorageServerOptions server_options, FileStore* file_store)
+      : env(environment),
+        options(std::move(server_options)),
+        store(file_store),
+        fence(file_store->greatest_epoch(), file_store->served_epoch()),
+        gates(environment.executor),
+        uploads(environment, file_store, options.upload_idle_limit),
+        edits(environment, file_store, &gates, &fence, options.edit_idle_limit),
+        staging(environment.executor, kStagingBytesMax),
+        applies_ended(environment.executor),
+        serving_changed(environment.executor),
+        changes(environment.executor) {}
+
+  // To be called whenever the fence may have stopped serving: what belonged to the
+  // epoch goes with it.
+  void epoch_ended() {
+    if (fence.serving() == kNoEpoch) edits.drop_all();
+    serving_changed.notify_all();
+  }
+
+  Env& env;
+  StorageServerOptions options;
+  FileStore* store;
+  EpochFence fence;
+  FileGates gates;
+  Uploads uploads;
+  EditSessions edits;
+  Semaphore staging;
+
+  bool stopping = false;  // No new epoch is taken.
+
+  // APPLY and SET_ASIDE under way: a new epoch begins behind them.
+  uint32_t applies = 0;
+  Notifier applies_ended;
+  Notifier serving_changed;
+
+  // Who looked at a file last, since this process began.
+  struct Access {
+    int64_t time_us = 0;
+    std::string user;
+  };
+  struct Counted {
+    Version version;
+    TextCounts counts;
+  };
+  static constexpr size_t kRememberedMax = 1 << 16;
+  std::unordered_map<FileId, Access> accesses;  // Never iterated; emptied when full.
+  std::unordered_map<FileId, Counted> counted;  // Likewise: words and sentences by version.
+
+  std::string cluster_id;
+  std::string durability = "async";
+
+  ChangeTable changes;  // Last: its tasks use all of the above.
+};
+
+}  // namespace understudy

@@ -1,0 +1,158 @@
+#include "ss/storage_server.h"
+
+#include "common/base/log.h"
+#include "common/env/env_util.h"
+#include "common/wire/peer.h"
+#include "ss/announcer.h"
+#include "ss/client_calls.h"
+#include "ss/name_node_link.h"
+#include "ss/replica_calls.h"
+
+namespace understudy {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kHousekeepingInterval = 10s;
+// Without a name node there is nobody to announce to: do not wait long for one.
+constexpr Duration kStopLimitAlone = 500ms;
+
+}  // namespace
+
+StorageServer::StorageServer(Env& env, StorageServerOptions options)
+    : env_(env), options_(std::move(options)), changed_(env.executor), tasks_(env.executor) {}
+
+StorageServer::~StorageServer() {
+  tasks_.cancel();
+  if (state_) state_->changes.cancel();
+}
+
+void StorageServer::stop() {
+  stopping_ = true;
+  changed_.notify_all();
+}
+
+void StorageServer::end(Error error) {
+  if (!failure_) failure_ = std::move(error);
+  changed_.notify_all();
+}
+
+Task<Status> StorageServer::open() {
+  FileStoreOptions store;
+  store.folder = options_.folder;
+  store.may_append = [this](Epoch epoch) { return state_->fence.check_change(epoch, env_.clock.now()); };
+  CO_ASSIGN_OR_RETURN(store_, co_await FileStore::open(env_, std::move(store)));
+  std::string owner = store_->server_name();
+  if (!owner.empty() && owner != options_.name) {
+    store_.reset();
+    co_return fail(Code::kInvalid, "the data folder " + options_.folder + " belongs to " + owner + ", not to " +
+                                       options_.name + "; give another --data or --name");
+  }
+  state_ = std::make_unique<ServerState>(env_, options_, store_.get());
+  state_->cluster_id = store_->cluster_id();
+  co_return Status{};
+}
+
+Task<void> StorageServer::run() {
+  result_ = co_await serve();
+  // Whatever still runs is over: nothing is acknowledged behind the result.
+  tasks_.cancel();
+  if (state_) state_->changes.cancel();
+  if (listener_) listener_->close();
+  if (store_) {
+    auto closed = co_await store_->close();
+    if (result_ && !closed) result_ = closed;
+  }
+}
+
+Task<Status> StorageServer::serve() {
+  if (!state_) CO_RETURN_IF_ERROR(co_await open());
+  CO_ASSIGN_OR_RETURN(listener_, env_.net.listen(options_.listen));
+  address_ = options_.advertise.empty() ? listener_->local() : options_.advertise;
+  CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + "/pid",
+                                                 std::to_string(env_.processes.self().pid) + "\n"));
+  CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + "/address", address_ + "\n"));
+
+  Incarnation incarnation = env_.random.next() | 1;
+  announcer_ = std::make_unique<Announcer>(state_.get(), incarnation);
+  replica_calls_ = std::make_unique<ReplicaCalls>(state_.get(), announcer_.get(), [this] { link_->heartbeat_soon(); });
+  link_ = std::make_unique<NameNodeLink>(state_.get(), announcer_.get(), replica_calls_.get(), incarnation, address_);
+  client_calls_ = std::make_unique<ClientCalls>(state_.get());
+  log_info("storage server " + options_.name + " at " + address_ + ", store " + store_->store_id() + ", log up to " +
+           std::to_string(number(store_->durable_lsn())) + ", " + std::to_string(store_->file_count()) + " files");
+  tasks_.spawn(watch_store());
+  tasks_.spawn(accept_clients());
+  tasks_.spawn(stay_linked());
+  tasks_.spawn(keep_house());
+  while (!stopping_ && !failure_) {
+    auto changed = changed_.wait();
+    co_await changed;
+  }
+  if (failure_) co_return std::unexpected(*failure_);
+  co_await shut_down();
+  if (failure_) co_return std::unexpected(*failure_);
+  co_return Status{};
+}
+
+Task<void> StorageServer::accept_clients() {
+  for (;;) {
+    auto connection = co_await listener_->accept();
+    if (connection) {
+      tasks_.spawn(serve_client(std::move(*connection)));
+      continue;
+    }
+    if (stopping_) co_return;
+    // Out of descriptors, say: those who are connected go on.
+    log_warning("cannot accept a client: " + connection.error().to_string());
+    co_await sleep_for(env_, 100ms);
+  }
+}
+
+Task<void> StorageServer::serve_client(std::unique_ptr<Connection> connection) {
+  Peer peer(env_, std::move(connection), client_calls_.get());
+  co_await peer.run();
+  // What it asked for ends even so: a staged chunk finds its upload.
+  co_await peer.join_handlers();
+  client_calls_->forget(&peer);
+}
+
+Task<void> StorageServer::stay_linked() { end(co_await link_->run()); }
+
+Task<void> StorageServer::watch_store() { end(co_await store_->failed()); }
+
+Task<void> StorageServer::keep_house() {
+  for (;;) {
+    co_await sleep_for(env_, kHousekeepingInterval);
+    state_->uploads.expire(env_.clock.now());
+    state_->edits.expire(env_.clock.now());
+  }
+}
+
+Task<void> StorageServer::drain(Epoch epoch, Promise<Unit> done) {
+  auto drained = co_await replica_calls_->drain(epoch);
+  if (!drained) log_warning("stopping without having announced all: " + drained.error().to_string());
+  done.try_set({});
+}
+
+Task<void> StorageServer::shut_down() {
+  state_->stopping = true;
+  if (Epoch epoch = state_->fence.serving(); epoch != kNoEpoch) {
+    Promise<Unit> done(env_.executor);
+    tasks_.spawn(drain(epoch, done));
+    Duration limit = link_->registered() ? options_.stop_limit : kStopLimitAlone;
+    auto timer = env_.clock.schedule(env_.clock.now() + limit, [done] { done.try_set({}); });
+    co_await done.future();
+    env_.clock.cancel(timer);
+    // Not in time: the changes still under way get "outcome unknown".
+    state_->fence.end_drain(epoch);
+    state_->epoch_ended();
+  }
+  if (link_->registered()) {
+    if (auto left = co_await link_->leave(); !left) log_warning("leaving: " + left.error().to_string());
+  }
+  // No more clients; those who have an answer coming get it.
+  listener_->close();
+  co_await yield_now(env_);
+}
+
+}  // namespace understudy
