@@ -70,4 +70,21 @@ until_true() {
 }
 
 pid_of() { cat "$cluster/$1/pid"; }
-understudy() { "$bin/understudy" --data "$cluster" "$@"; }
+understudy() {
+  case $1 in
+    up | down) "$bin/understudy" "$1" --data "$cluster" ;;
+    *) "$bin/understudy" --data "$cluster" "$@" ;;
+  esac
+}
+
+# One field of a server, of a pair or of the cluster, as STATUS --json has it.
+member() { understudy --json STATUS | tr '{' '\n' | sed -n "s/^\"server\":\"$1\",.*\"$2\":\"\{0,1\}\([^\",}]*\).*/\1/p"; }
+pair() { understudy --json STATUS | tr '{' '\n' | sed -n "s/^\"pair\":\"$1\",.*\"$2\":\"\{0,1\}\([^\",}]*\).*/\1/p"; }
+member_is() { [ "$(member "$1" "$2")" = "$3" ]; }
+pair_is() { [ "$(pair "$1" "$2")" = "$3" ]; }
+in_sync() {
+  local server
+  for server in "$@"; do member_is "$server" state alive && member_is "$server" in_sync true || return 1; done
+}
+# How many events of a kind a server had.
+events() { understudy --json EVENTS | grep -c "\"kind\":\"$1\",\"server\":\"$2\""; }
