@@ -144,7 +144,7 @@ struct RaftIo::Calls {
 
   static int start(raft_io* io, unsigned msecs, raft_io_tick_cb on_tick, raft_io_recv_cb) {
     RaftIo* me = self(io);
-    tick_callback(me) = on_tick;
+    me->on_tick_ = on_tick;
     me->tick_every_ = std::chrono::milliseconds(msecs);
     me->tick();
     return 0;
@@ -227,15 +227,12 @@ struct RaftIo::Calls {
     done(request, request->work(request));
     return 0;
   }
-
-  // raft_io::data is ours to use: C-Raft leaves it alone.
-  static raft_io_tick_cb& tick_callback(RaftIo* me) { return reinterpret_cast<raft_io_tick_cb&>(me->face_->data); }
 };
 
 RaftIo::RaftIo(Env& env, RaftIoOptions options)
     : env_(env), options_(std::move(options)), face_(std::make_unique<raft_io>()), tasks_(env.executor) {
   *face_ = {};
-  face_->version = 2;
+  face_->version = 2;  // C-Raft keeps itself in `data`.
   face_->impl = this;
   face_->init = Calls::init;
   face_->close = Calls::close;
@@ -271,7 +268,7 @@ void RaftIo::cancel_all() {
 void RaftIo::tick() {
   tick_timer_ = env_.clock.schedule(env_.clock.now() + tick_every_, [this] {
     tick();
-    if (auto on_tick = Calls::tick_callback(this)) on_tick(face_.get());
+    on_tick_(face_.get());
   });
 }
 
@@ -284,7 +281,7 @@ Task<Result<std::unique_ptr<RaftIo>>> RaftIo::open(Env& env, RaftIoOptions optio
 }
 
 Task<Status> RaftIo::load() {
-  CO_RETURN_IF_ERROR(env_.disk.make_folder(options_.folder));
+  CO_RETURN_IF_ERROR(make_folder_durably(env_, options_.folder));
   CO_RETURN_IF_ERROR(co_await read_term());
   CO_RETURN_IF_ERROR(co_await read_descriptor());
   first_index_ = snapshot_.index + 1;

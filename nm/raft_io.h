@@ -138,6 +138,7 @@ class RaftIo {
   bool closed_ = false;
   std::optional<TimerId> tick_timer_;
   Duration tick_every_{};
+  void (*on_tick_)(raft_io*) = nullptr;
   TaskGroup tasks_;
 };
 

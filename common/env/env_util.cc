@@ -1,6 +1,14 @@
 #include "common/env/env_util.h"
 
 namespace understudy {
+namespace {
+
+std::string folder_of(const std::string& path) {
+  auto slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
 
 Task<Result<Bytes>> read_small_file(Env& env, std::string path, uint32_t size_max) {
   CO_ASSIGN_OR_RETURN(auto file, env.disk.open(path, OpenMode::kRead));
@@ -20,9 +28,18 @@ Task<Status> replace_small_file(Env& env, std::string path, Bytes content) {
     CO_RETURN_IF_ERROR(co_await (*file)->write(0, std::move(pieces), Sync::kYes));
   }
   CO_RETURN_IF_ERROR(env.disk.rename(fresh, path));
-  auto slash = path.rfind('/');
-  std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-  co_return env.disk.sync_folder(folder);
+  co_return env.disk.sync_folder(folder_of(path));
+}
+
+Status make_folder_durably(Env& env, const std::string& path) {
+  RETURN_IF_ERROR(env.disk.make_folder(path));
+  std::string folder = folder_of(path);
+  RETURN_IF_ERROR(env.disk.sync_folder(folder));
+  while (folder != "." && folder != "/") {
+    folder = folder_of(folder);
+    if (!env.disk.sync_folder(folder)) break;
+  }
+  return {};
 }
 
 }  // namespace understudy

@@ -15,4 +15,9 @@ Task<Result<Bytes>> read_small_file(Env& env, std::string path, uint32_t size_ma
 // on success the new one is durable, the folder's entry included. Uses `path`.new.
 Task<Status> replace_small_file(Env& env, std::string path, Bytes content);
 
+// Makes the folder and its parents if they are not there, and their names durable: else
+// a power cut may take away a folder with everything that was synced in it. Parents of
+// its parent that may not be opened are left to the system.
+[[nodiscard]] Status make_folder_durably(Env& env, const std::string& path);
+
 }  // namespace understudy

@@ -1,5 +1,7 @@
 #include "common/segment_log/segment_files.h"
 
+#include "common/env/env_util.h"
+
 namespace understudy {
 namespace {
 
@@ -8,7 +10,7 @@ constexpr size_t kOpenFilesMax = 64;
 }  // namespace
 
 Status SegmentFiles::scan() {
-  RETURN_IF_ERROR(env_.disk.make_folder(folder_));
+  RETURN_IF_ERROR(make_folder_durably(env_, folder_));
   ASSIGN_OR_RETURN(auto names, env_.disk.list(folder_));
   for (const auto& name : names) {
     if (auto base = parse_segment_name(name)) segments_.try_emplace(*base);
