@@ -1,0 +1,44 @@
+// The client's connections: one to each address it talks to, dialled when first
+// needed and again after it broke. HELLO is exchanged here.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "common/env/env.h"
+#include "common/env/sync.h"
+#include "common/env/task.h"
+#include "common/wire/peer.h"
+
+namespace understudy::client {
+
+// How a call ended.
+struct CallOutcome {
+  Result<Reply> result;
+  bool sent = false;  // It may have reached the server, and done its work there.
+};
+
+class Links {
+ public:
+  Links(Env& env, std::string user);
+  ~Links();
+  Links(const Links&) = delete;
+  Links& operator=(const Links&) = delete;
+
+  // UNAVAILABLE: not reached, connection lost, or no answer within `timeout`.
+  // Everything else is the server's own answer.
+  Task<CallOutcome> call(Address address, uint16_t type, Bytes message, Bytes body, Duration timeout);
+
+ private:
+  struct Link;
+  Task<void> dial(std::shared_ptr<Link> link);
+  Task<Result<std::shared_ptr<Peer>>> connected(Address address);
+
+  Env& env_;
+  std::string user_;
+  std::map<Address, std::shared_ptr<Link>> links_;
+  TaskGroup tasks_;
+};
+
+}  // namespace understudy::client

@@ -1,0 +1,330 @@
+#include "client/session.h"
+
+#include <algorithm>
+
+#include "client/session_internal.h"
+#include "common/base/chunk_hash.h"
+#include "common/base/path.h"
+
+namespace understudy::client {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kLocationLife = 1s;
+// A call not answered for so long: is that server still the acting primary?
+constexpr Duration kLookAgain = 200ms;
+}  // namespace
+
+Version version_of(const wire::VersionNumber& version) { return {Epoch{version.epoch()}, version.counter()}; }
+
+wire::VersionNumber wire_version(Version version) {
+  wire::VersionNumber number_;
+  number_.set_epoch(number(version.epoch));
+  number_.set_counter(version.counter);
+  return number_;
+}
+
+Session::Session(Env& env, SessionOptions options)
+    : env_(env), options_(std::move(options)), links_(env, options_.user), client_id_(env.random.next() | 1) {
+  CHECK(!options_.name_nodes.empty());
+}
+
+Session::~Session() = default;
+
+Error Session::garbled() { return {Code::kInternal, "a server's answer could not be understood; are the versions alike?"}; }
+
+wire::RequestNumber Session::next_request() {
+  wire::RequestNumber request;
+  request.set_client(client_id_);
+  request.set_sequence(++sequence_);
+  return request;
+}
+
+void Session::saw(uint64_t file_id, const wire::VersionNumber& version) {
+  Version& newest = seen_[file_id];
+  newest = std::max(newest, version_of(version));
+}
+
+Version Session::seen(uint64_t file_id) const {
+  auto found = seen_.find(file_id);
+  return found == seen_.end() ? Version{} : found->second;
+}
+
+// ---- The name node ---------------------------------------------------------------
+
+Task<CallOutcome> Session::ask_name_node_once(uint16_t type, Bytes request, Duration timeout) {
+  size_t asked = name_node_;
+  auto outcome = co_await links_.call(options_.name_nodes[asked], type, std::move(request), {}, timeout);
+  if (!outcome.result && outcome.result.error().code == Code::kUnavailable && asked == name_node_) {
+    name_node_ = (asked + 1) % options_.name_nodes.size();
+  }
+  co_return outcome;
+}
+
+Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duration patience) {
+  bool change = type == wire::CREATE_FOLDER || type == wire::CREATE_LINK || type == wire::REMOVE ||
+                type == wire::MOVE || type == wire::SET_ATTRIBUTES || type == wire::PROMOTE || type == wire::REPLACE;
+  Patience waiting(this, "", change);
+  for (;;) {
+    auto outcome = co_await ask_name_node_once(type, request, options_.timeout + patience);
+    if (outcome.result) co_return std::move(outcome.result);
+    if (!may_pass(outcome.result.error().code)) co_return std::move(outcome.result);
+    if (outcome.sent) waiting.was_sent();
+    auto going_on = waiting.again(std::move(outcome.result.error().message));
+    if (!co_await going_on) co_return std::unexpected(waiting.error());
+  }
+}
+
+Task<Result<wire::Location>> Session::look_up(std::string path, bool follow_link) {
+  wire::LocateRequest request;
+  request.set_path(path);
+  request.set_follow_link(follow_link);
+  auto asking = ask<wire::LocateReply>(wire::LOCATE, request.SerializeAsString());
+  auto reply = co_await asking;
+  if (!reply) co_return std::unexpected(std::move(reply).error());
+  co_return std::move(*reply->mutable_location());
+}
+
+Task<Result<wire::Location>> Session::locate(std::string path, Create create, wire::RequestNumber request) {
+  if (create != wire::LocateRequest::EXCLUSIVE) {
+    auto cached = locations_.find(path);
+    if (cached != locations_.end() && env_.clock.now() < cached->second.until) co_return cached->second.location;
+  }
+  wire::LocateRequest question;
+  question.set_path(path);
+  question.set_create(create);
+  question.set_follow_link(true);
+  if (create != wire::LocateRequest::LOOK_UP) *question.mutable_request() = request;
+  auto asking = ask<wire::LocateReply>(wire::LOCATE, question.SerializeAsString());
+  auto reply = co_await asking;
+  if (!reply) co_return std::unexpected(std::move(reply).error());
+  const wire::Location& location = reply->location();
+  if (location.kind() == wire::KIND_FOLDER) {
+    co_return fail(Code::kIsFolder, printable(path) + " is a folder; name a file");
+  }
+  // A bound on memory; the cache is short-lived anyway.
+  if (locations_.size() > 10'000) locations_.clear();
+  locations_[path] = {location, env_.clock.now() + kLocationLife};
+  co_return location;
+}
+
+Task<bool> Session::has_moved(std::string path, wire::Location known) {
+  wire::LocateRequest question;
+  question.set_path(path);
+  question.set_follow_link(true);
+  auto outcome = co_await ask_name_node_once(wire::LOCATE, question.SerializeAsString(), 1s);
+  wire::LocateReply reply;
+  if (!outcome.result || !reply.ParseFromString(outcome.result->message)) co_return false;
+  const wire::Location& now = reply.location();
+  co_return now.file_id() != known.file_id() ||
+      (now.epoch() != 0 && (now.epoch() != known.epoch() || now.primary().address() != known.primary().address()));
+}
+
+// ---- The acting primary ------------------------------------------------------------
+
+Task<void> Session::deliver(Waiting* waiting, size_t slot, Address address, uint16_t type, Bytes message, Bytes body) {
+  // The wait has no end of its own: whoever waits decides that.
+  auto outcome = co_await links_.call(std::move(address), type, std::move(message), std::move(body), 24h);
+  waiting->outcomes[slot].emplace(std::move(outcome));
+  waiting->changed.notify_all();
+}
+
+Task<CallOutcome> Session::call_watched(std::string path, wire::Location location, uint16_t type, Bytes message,
+                                        Bytes body) {
+  Waiting waiting(env_);
+  waiting.tasks.spawn(
+      deliver(&waiting, 0, location.primary().address(), type, std::move(message), std::move(body)));
+  Instant give_up = env_.clock.now() + options_.timeout;
+  Instant look = env_.clock.now() + kLookAgain;
+  while (!waiting.outcomes[0]) {
+    co_await waiting.wait_until(look);
+    if (waiting.outcomes[0] || env_.clock.now() < look) continue;
+    if (env_.clock.now() >= give_up) {
+      co_return CallOutcome{fail(Code::kUnavailable, location.primary().server() + " does not answer"), true};
+    }
+    bool moved = co_await has_moved(path, location);
+    if (!waiting.outcomes[0] && moved) {
+      co_return CallOutcome{fail(Code::kMoved, location.primary().server() + " is not acting primary any more"), true};
+    }
+    look = env_.clock.now() + kLookAgain;
+  }
+  co_return std::move(*waiting.outcomes[0]);
+}
+
+Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
+  Patience patience(this, printable(call.path), call.change);
+  wire::RequestNumber create_request;
+  if (call.create != wire::LocateRequest::LOOK_UP) create_request = next_request();
+  bool looked_afresh = false;
+  for (;;) {
+    bool from_cache = call.create != wire::LocateRequest::EXCLUSIVE && locations_.contains(call.path);
+    auto locating = locate(call.path, call.create, create_request);
+    auto located = co_await locating;
+    if (!located) co_return std::unexpected(std::move(located).error());
+    wire::Location location = *std::move(located);
+    // The name is made: from here on only where it is can change.
+    if (location.created()) call.create = wire::LocateRequest::LOOK_UP;
+    std::string reason = "no server of " + location.pair() + " takes writes now";
+    if (location.epoch() != 0 && !location.primary().address().empty()) {
+      auto outcome =
+          co_await call_watched(call.path, location, call.type, call.message(location), call.body);
+      if (outcome.result) co_return FileReply{std::move(*outcome.result), std::move(location)};
+      Error& error = outcome.result.error();
+      // What was known of the path may have been the mistake.
+      bool stale_path = error.code == Code::kNotFound && from_cache && !looked_afresh;
+      if (!may_pass(error.code) && !stale_path) co_return std::unexpected(std::move(error));
+      if (stale_path) looked_afresh = true;
+      if (outcome.sent && error.code == Code::kUnavailable) patience.was_sent();
+      if (outcome.sent && error.code == Code::kMoved) patience.was_sent();
+      reason = std::move(error.message);
+    }
+    locations_.erase(call.path);
+    auto going_on = patience.again(std::move(reason));
+    if (!co_await going_on) co_return std::unexpected(patience.error());
+  }
+}
+
+template <class Request>
+std::function<Bytes(const wire::Location&)> Session::for_location(Request request) {
+  return [request](const wire::Location& location) {
+    Request filled = request;
+    filled.set_file_id(location.file_id());
+    filled.set_epoch(location.epoch());
+    if constexpr (requires { filled.mutable_name(); }) *filled.mutable_name() = location.name();
+    return filled.SerializeAsString();
+  };
+}
+
+template <class ReplyMessage>
+Task<Result<ReplyMessage>> Session::file_call(FileCall call) {
+  auto calling = on_primary(std::move(call));
+  auto answer = co_await calling;
+  if (!answer) co_return std::unexpected(std::move(answer).error());
+  ReplyMessage message;
+  if (!message.ParseFromString(answer->reply.message)) co_return std::unexpected(garbled());
+  if constexpr (requires { message.version(); }) saw(answer->location.file_id(), message.version());
+  co_return message;
+}
+
+// ---- Files -------------------------------------------------------------------------
+
+Task<Result<wire::VersionReply>> Session::create(std::string path) {
+  wire::PutRequest request;
+  *request.mutable_request() = next_request();
+  request.set_exclusive(true);
+  request.set_user(options_.user);
+  FileCall call{std::move(path), wire::LocateRequest::EXCLUSIVE, wire::PUT, for_location(request), {}, true};
+  return file_call<wire::VersionReply>(std::move(call));
+}
+
+Task<Result<wire::VersionReply>> Session::put(std::string path, Bytes content, Attributes attributes) {
+  CHECK(content.size() <= kChunkSizeMax);
+  wire::PutRequest request;
+  *request.mutable_request() = next_request();
+  request.set_mode(attributes.mode);
+  request.set_modified_us(attributes.modified_us);
+  request.set_user(options_.user);
+  FileCall call{std::move(path), wire::LocateRequest::IF_MISSING, wire::PUT, for_location(request), std::move(content),
+                true};
+  return file_call<wire::VersionReply>(std::move(call));
+}
+
+Task<Result<wire::VersionReply>> Session::append(std::string path, Bytes content) {
+  CHECK(content.size() <= kChunkSizeMax);
+  wire::AppendRequest request;
+  *request.mutable_request() = next_request();
+  request.set_user(options_.user);
+  FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::APPEND, for_location(request), std::move(content),
+                true};
+  return file_call<wire::VersionReply>(std::move(call));
+}
+
+Task<Result<wire::StatReply>> Session::stat(std::string path, bool count_words) {
+  wire::StatRequest request;
+  request.set_count_words(count_words);
+  FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::STAT, for_location(request), {}, false};
+  return file_call<wire::StatReply>(std::move(call));
+}
+
+// ---- Editing a sentence --------------------------------------------------------------
+
+Task<Result<Session::Edit>> Session::edit_open(std::string path, uint64_t sentence) {
+  wire::EditOpenRequest request;
+  request.set_sentence(sentence);
+  request.set_user(options_.user);
+  FileCall call{path, wire::LocateRequest::LOOK_UP, wire::EDIT_OPEN, for_location(request), {}, false};
+  auto calling = on_primary(std::move(call));
+  auto answer = co_await calling;
+  if (!answer) co_return std::unexpected(std::move(answer).error());
+  Edit edit;
+  if (!edit.opened.ParseFromString(answer->reply.message)) co_return std::unexpected(garbled());
+  edit.path = std::move(path);
+  edit.location = std::move(answer->location);
+  co_return edit;
+}
+
+namespace {
+
+// What is not an answer of the server about the edit itself ends the editing.
+Error edit_lost(Error error) {
+  if (!may_pass(error.code)) return error;
+  return {Code::kUnavailable, "the server of this edit was lost (" + error.message + "); nothing was changed, WRITE again"};
+}
+
+}  // namespace
+
+Task<Result<wire::EditInsertReply>> Session::edit_insert(Edit edit, uint64_t word, Bytes content) {
+  wire::EditInsertRequest request;
+  request.set_session(edit.opened.session());
+  request.set_word(word);
+  request.set_content(std::move(content));
+  auto outcome = co_await links_.call(edit.location.primary().address(), wire::EDIT_INSERT, request.SerializeAsString(), {}, options_.timeout);
+  if (!outcome.result) co_return std::unexpected(edit_lost(std::move(outcome.result.error())));
+  wire::EditInsertReply reply;
+  if (!reply.ParseFromString(outcome.result->message)) co_return std::unexpected(garbled());
+  co_return reply;
+}
+
+Task<Result<wire::VersionReply>> Session::edit_commit(Edit edit) {
+  wire::EditCommitRequest request;
+  request.set_session(edit.opened.session());
+  *request.mutable_request() = next_request();
+  request.set_file_id(edit.location.file_id());
+  request.set_epoch(edit.location.epoch());
+  Bytes message = request.SerializeAsString();
+  auto outcome = co_await call_watched(edit.path, edit.location, wire::EDIT_COMMIT, message, {});
+  if (!outcome.result && !may_pass(outcome.result.error().code)) {
+    co_return std::unexpected(std::move(outcome.result.error()));
+  }
+  if (!outcome.result) {
+    // The edit is gone with its connection, but it may have been committed before: a
+    // repeat of the request gets that answer.
+    std::string reason = std::move(outcome.result.error().message);
+    if (!outcome.sent) co_return fail(Code::kUnavailable, reason + "; nothing was changed, WRITE again");
+    FileCall call{edit.path, wire::LocateRequest::LOOK_UP, wire::EDIT_COMMIT, for_location(request), {}, true};
+    auto calling = on_primary(std::move(call));
+    auto answer = co_await calling;
+    if (!answer) {
+      co_return fail(Code::kUnavailable, "outcome unknown: " + reason + "; READ the file before you repeat it");
+    }
+    outcome.result = std::move(answer->reply);
+  }
+  wire::VersionReply reply;
+  if (!reply.ParseFromString(outcome.result->message)) co_return std::unexpected(garbled());
+  saw(edit.location.file_id(), reply.version());
+  co_return reply;
+}
+
+Task<Status> Session::edit_abort(Edit edit) {
+  wire::EditAbortRequest request;
+  request.set_session(edit.opened.session());
+  auto outcome = co_await links_.call(edit.location.primary().address(), wire::EDIT_ABORT, request.SerializeAsString(), {}, 2s);
+  // A server that is gone has dropped the edit too.
+  if (!outcome.result && !may_pass(outcome.result.error().code)) {
+    co_return std::unexpected(std::move(outcome.result.error()));
+  }
+  co_return Status{};
+}
+
+}  // namespace understudy::client

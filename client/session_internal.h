@@ -1,0 +1,74 @@
+// Inside the client library: waiting, for session.cc and its siblings only.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "client/session.h"
+#include "common/env/sync.h"
+
+namespace understudy::client {
+
+// Refusals that another attempt may not meet.
+inline bool may_pass(Code code) {
+  return code == Code::kUnavailable || code == Code::kStaleEpoch || code == Code::kMoved;
+}
+
+// How long to go on, and what to say in the end.
+class Session::Patience {
+ public:
+  Patience(Session* session, std::string what, bool change)
+      : session_(session), what_(std::move(what)), change_(change), until_(now() + session->options_.timeout) {}
+
+  void progressed() { until_ = now() + session_->options_.timeout; }
+  void was_sent() { sent_ = true; }
+  // False once it is time to give up; waits a little before the next attempt.
+  Task<bool> again(std::string reason) {
+    reason_ = std::move(reason);
+    Duration pause = backoff_.next();
+    if (now() + pause > until_) co_return false;
+    auto slept = sleep_for(session_->env_, pause);
+    co_await slept;
+    co_return true;
+  }
+  Error error() const {
+    std::string text = what_.empty() ? reason_ : what_ + ": " + reason_;
+    if (change_ && sent_) {
+      return {Code::kUnavailable, "outcome unknown: " + text + "; see whether it happened before you repeat it"};
+    }
+    return {Code::kUnavailable, text + (change_ ? "; nothing was changed, try again" : "; try again")};
+  }
+
+ private:
+  Instant now() const { return session_->env_.clock.now(); }
+  Session* session_;
+  std::string what_;
+  bool change_;
+  bool sent_ = false;
+  Instant until_;
+  std::string reason_;
+  Backoff backoff_;
+};
+
+struct Session::Waiting {
+  explicit Waiting(Env& env) : env(env), changed(env.executor), tasks(env.executor) {}
+  // A wake-up at `at` at the latest.
+  Task<void> wait_until(Instant at) {
+    struct Timer {
+      Env& env;
+      TimerId id;
+      ~Timer() { env.clock.cancel(id); }
+    };
+    auto future = changed.wait();
+    Notifier* wake = &changed;
+    Timer timer{env, env.clock.schedule(at, [wake] { wake->notify_all(); })};
+    co_await future;
+  }
+
+  Env& env;
+  Notifier changed;
+  std::optional<CallOutcome> outcomes[2];
+  TaskGroup tasks;  // Last: its tasks use the rest.
+};
+
+}  // namespace understudy::client
