@@ -1,0 +1,51 @@
+// Every command, as a coroutine: a file for each group. A command writes its results
+// to shell->out and answers with what went wrong.
+#pragma once
+
+#include <string>
+
+#include "client/shell.h"
+#include "common/base/path.h"
+
+namespace understudy::client {
+
+// files.cc
+Task<Status> run_create(Shell* shell, Command command);
+Task<Status> run_read(Shell* shell, Command command);
+Task<Status> run_put(Shell* shell, Command command);
+Task<Status> run_get(Shell* shell, Command command);
+Task<Status> run_append(Shell* shell, Command command);
+Task<Status> run_delete(Shell* shell, Command command);
+// info.cc
+Task<Status> run_info(Shell* shell, Command command);
+Task<Status> run_explain(Shell* shell, Command command);
+// trees.cc
+Task<Status> put_tree(Shell* shell, std::string local, std::string path);
+Task<Status> get_tree(Shell* shell, std::string path, std::string local);
+// documents.cc
+Task<Status> run_write(Shell* shell, Command command);
+// folders.cc
+Task<Status> run_create_folder(Shell* shell, Command command);
+Task<Status> run_delete_folder(Shell* shell, Command command);
+Task<Status> run_move(Shell* shell, Command command);
+Task<Status> run_view_folder(Shell* shell, Command command);
+Task<Status> run_view(Shell* shell, Command command);
+Task<Status> run_search(Shell* shell, Command command);
+Task<Status> run_cd(Shell* shell, Command command);
+Task<Status> run_pwd(Shell* shell, Command command);
+// cluster.cc
+Task<Status> run_status(Shell* shell, Command command);
+Task<Status> run_events(Shell* shell, Command command);
+Task<Status> run_wait(Shell* shell, Command command);
+Task<Status> run_promote(Shell* shell, Command command);
+Task<Status> run_replace(Shell* shell, Command command);
+// help.cc
+Task<Status> run_help(Shell* shell, Command command);
+Task<Status> run_exit(Shell* shell, Command command);
+
+// "file", "folder", "link"
+std::string_view kind_name(wire::NodeKind kind);
+// "epoch.counter", "none"
+std::string version_text(const wire::VersionNumber& version);
+
+}  // namespace understudy::client

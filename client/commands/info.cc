@@ -1,0 +1,129 @@
+// INFO and EXPLAIN: what is known of one file.
+#include <fmt/format.h>
+
+#include "client/commands/commands.h"
+
+namespace understudy::client {
+namespace {
+
+std::string joined(const google::protobuf::RepeatedPtrField<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+std::vector<std::string> divergent_versions(const wire::CopyStatus& copy) {
+  std::vector<std::string> versions;
+  for (const auto& version : copy.divergent()) versions.push_back(version_text(version));
+  return versions;
+}
+
+Json copy_object(const wire::CopyStatus& copy) {
+  Json object;
+  object.text("server", copy.server()).text("address", copy.address()).truth("reachable", copy.reachable());
+  object.truth("acting_primary", copy.acting_primary()).truth("in_sync", copy.in_sync());
+  object.truth("has_file", copy.has_file()).text("version", version_text(copy.head()));
+  object.count("size_bytes", copy.size_bytes()).truth("behind", copy.jobs() > 0);
+  object.number("behind_ms", copy.behind_ms()).count("behind_bytes", copy.behind_bytes());
+  object.texts("divergent", divergent_versions(copy));
+  return object;
+}
+
+std::string copy_line(const wire::CopyStatus& copy) {
+  std::string line = copy.server() + ": ";
+  if (!copy.reachable()) {
+    line += "not reachable";
+  } else {
+    line += copy.has_file() ? "version " + version_text(copy.head()) + ", " + format_size(copy.size_bytes())
+                            : "nothing of it yet";
+  }
+  if (copy.acting_primary()) line += ", acting primary";
+  if (copy.jobs() > 0) {
+    line += fmt::format(", {} behind for {}", format_size(copy.behind_bytes()), format_age(copy.behind_ms()));
+  } else if (copy.reachable() && !copy.acting_primary()) {
+    line += copy.in_sync() ? ", nothing behind" : ", being compared";
+  }
+  for (const std::string& version : divergent_versions(copy)) {
+    line += ", set aside: " + version + " (READ --version reads it)";
+  }
+  return line;
+}
+
+std::vector<Json> copy_objects(const wire::ExplainReply& reply) {
+  std::vector<Json> copies;
+  for (const auto& copy : reply.copies()) copies.push_back(copy_object(copy));
+  return copies;
+}
+
+}  // namespace
+
+Task<Status> run_info(Shell* shell, Command command) {
+  CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
+  auto looking = shell->session.look_up(path, true);
+  CO_ASSIGN_OR_RETURN(wire::Location location, co_await looking);
+  auto asking_stat = shell->session.stat(path, true);
+  CO_ASSIGN_OR_RETURN(wire::StatReply stat, co_await asking_stat);
+  wire::ExplainRequest explain;
+  explain.set_path(path);
+  auto explaining = shell->session.ask<wire::ExplainReply>(wire::EXPLAIN, explain.SerializeAsString());
+  CO_ASSIGN_OR_RETURN(wire::ExplainReply copies, co_await explaining);
+  auto asking_status = shell->session.ask<wire::StatusReply>(wire::STATUS, {});
+  CO_ASSIGN_OR_RETURN(wire::StatusReply cluster, co_await asking_status);
+
+  const wire::NameRecord& name = location.name();
+  if (shell->out.json()) {
+    Json object;
+    object.text("path", path).text("owner", name.owner()).count("id", location.file_id());
+    object.time("created", stat.created_us()).time("modified", stat.modified_us());
+    object.text("modified_by", stat.modified_by()).time("accessed", stat.accessed_us());
+    object.text("accessed_by", stat.accessed_by()).count("size_bytes", stat.size_bytes());
+    object.count("words", stat.words()).count("characters", stat.characters()).count("sentences", stat.sentences());
+    object.text("version", version_text(stat.version())).count("versions", stat.versions());
+    object.texts("readers", {name.readers().begin(), name.readers().end()});
+    object.texts("writers", {name.writers().begin(), name.writers().end()});
+    object.text("pair", location.pair()).list("copies", copy_objects(copies));
+    object.text("durability", cluster.durability()).texts("checkpoints", {});
+    shell->out.object(object);
+    co_return Status{};
+  }
+  auto line = [shell](std::string_view field, const std::string& value) {
+    shell->out.line(fmt::format("{:<14}{}", field, value));
+  };
+  line("path", printable(path));
+  line("owner", name.owner());
+  line("created", format_time(stat.created_us()));
+  line("modified", format_time(stat.modified_us()) + " by " + stat.modified_by());
+  line("last access", stat.accessed_us() == 0 ? "-" : format_time(stat.accessed_us()) + " by " + stat.accessed_by());
+  line("size", std::to_string(stat.size_bytes()) + " bytes");
+  line("words", std::to_string(stat.words()));
+  line("sentences", std::to_string(stat.sentences()));
+  line("version", version_text(stat.version()));
+  line("access", name.readers().empty() && name.writers().empty()
+                     ? "owner only"
+                     : "read: " + joined(name.readers()) + "; write: " + joined(name.writers()));
+  line("pair", location.pair());
+  for (const auto& copy : copies.copies()) line("copy", copy_line(copy));
+  line("durability", cluster.durability());
+  line("checkpoints", "none");
+  co_return Status{};
+}
+
+Task<Status> run_explain(Shell* shell, Command command) {
+  CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
+  wire::ExplainRequest request;
+  request.set_path(path);
+  auto explaining = shell->session.ask<wire::ExplainReply>(wire::EXPLAIN, request.SerializeAsString());
+  CO_ASSIGN_OR_RETURN(wire::ExplainReply reply, co_await explaining);
+  if (shell->out.json()) {
+    Json object;
+    object.text("path", path).text("pair", reply.location().pair()).count("epoch", reply.location().epoch());
+    object.list("copies", copy_objects(reply)).texts("lines", {reply.lines().begin(), reply.lines().end()});
+    shell->out.object(object);
+    co_return Status{};
+  }
+  for (const auto& copy : reply.copies()) shell->out.line(copy_line(copy));
+  for (const std::string& line : reply.lines()) shell->out.line(line);
+  co_return Status{};
+}
+
+}  // namespace understudy::client

@@ -1,0 +1,213 @@
+#include "client/local_io.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "common/base/path.h"
+
+namespace understudy::client {
+namespace {
+
+constexpr size_t kReadSize = 256 << 10;
+constexpr size_t kLineSizeMax = 16 << 20;
+
+}  // namespace
+
+Task<Result<Bytes>> StandardInput::read() {
+  if (!buffer_.empty()) co_return std::exchange(buffer_, {});
+  if (ended_) co_return Bytes{};
+  struct Work {
+    Bytes bytes;
+    int error = 0;
+  };
+  auto work = std::make_shared<Work>();
+  auto reading = env_.workers.run([work] {
+    work->bytes.resize(kReadSize);
+    ssize_t got;
+    do {
+      got = ::read(0, work->bytes.data(), work->bytes.size());
+    } while (got < 0 && errno == EINTR);
+    work->error = got < 0 ? errno : 0;
+    work->bytes.resize(got < 0 ? 0 : got);
+  });
+  co_await reading;
+  if (work->error != 0) {
+    co_return fail(Code::kInvalid, std::string("standard input cannot be read: ") + std::strerror(work->error));
+  }
+  ended_ = work->bytes.empty();
+  co_return std::move(work->bytes);
+}
+
+Task<Result<std::optional<std::string>>> StandardInput::next_line() {
+  std::string line;
+  for (;;) {
+    auto reading = read();
+    auto piece = co_await reading;
+    if (!piece) co_return std::unexpected(std::move(piece).error());
+    if (piece->empty()) {
+      if (line.empty()) co_return std::optional<std::string>();
+      co_return std::optional<std::string>(std::move(line));
+    }
+    size_t end = piece->find('\n');
+    line += BytesView(*piece).substr(0, end);
+    if (line.size() > kLineSizeMax) co_return fail(Code::kInvalid, "a line of more than 16 MiB; use PUT");
+    if (end != piece->npos) {
+      buffer_ = piece->substr(end + 1);
+      co_return std::optional<std::string>(std::move(line));
+    }
+  }
+}
+
+Task<Result<Bytes>> InputSource::read(uint64_t offset, uint32_t size) {
+  if (offset < kept_from_) {
+    co_return fail(Code::kUnavailable,
+                   "the server changed, and standard input cannot be read again; nothing was changed, try again");
+  }
+  while (!ended_ && kept_from_ + kept_.size() < offset + size) {
+    auto reading = input_->read();
+    auto piece = co_await reading;
+    if (!piece) co_return piece;
+    ended_ = piece->empty();
+    kept_ += *piece;
+  }
+  uint64_t begin = std::min<uint64_t>(offset - kept_from_, kept_.size());
+  Bytes bytes = kept_.substr(begin, size);
+  // Forgotten in large steps: each moves what is left.
+  if (kept_.size() > 2 * kKeptMax && begin > kKeptMax) {
+    kept_.erase(0, begin - kKeptMax);
+    kept_from_ += begin - kKeptMax;
+  }
+  co_return bytes;
+}
+
+Task<Status> OutputSink::write(Bytes bytes) {
+  struct Work {
+    Bytes bytes;
+    int error = 0;
+  };
+  auto work = std::make_shared<Work>();
+  work->bytes = std::move(bytes);
+  written_ = true;
+  auto writing = env_.workers.run([work] {
+    BytesView rest = work->bytes;
+    while (!rest.empty()) {
+      ssize_t written = ::write(1, rest.data(), rest.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) {
+        work->error = errno;
+        return;
+      }
+      rest.remove_prefix(written);
+    }
+  });
+  co_await writing;
+  if (work->error != 0) {
+    Code code = work->error == ENOSPC ? Code::kNoSpace : Code::kInvalid;
+    co_return fail(code, std::string("standard output takes no more: ") + std::strerror(work->error));
+  }
+  co_return Status{};
+}
+
+Status OutputSink::restart() {
+  if (!written_) return {};
+  return fail(Code::kUnavailable, "the version that was being read went with its server; read it again");
+}
+
+Result<std::unique_ptr<FileSource>> FileSource::open(Env& env, std::string path) {
+  auto file = env.disk.open(path, OpenMode::kRead);
+  auto info = env.disk.info(path);
+  if (info && info->kind == FileInfo::Kind::kFolder) {
+    return fail(Code::kIsFolder, printable(path) + " is a folder here; use PUT -r");
+  }
+  if (!file && file.error().code == Code::kNotFound) {
+    return fail(Code::kNotFound, printable(path) + ": no such local file");
+  }
+  if (!file) return std::unexpected(std::move(file).error());
+  if (!info) return std::unexpected(std::move(info).error());
+  return std::unique_ptr<FileSource>(new FileSource(*std::move(file), *std::move(info)));
+}
+
+Task<Result<Bytes>> FileSource::read(uint64_t offset, uint32_t size) {
+  auto reading = file_->read(offset, size);
+  co_return co_await reading;
+}
+
+namespace {
+
+// What an interruption must not leave behind.
+std::deque<std::string>& unfinished() {
+  static std::deque<std::string> paths;
+  return paths;
+}
+
+}  // namespace
+
+void remove_unfinished_files() {
+  for (const std::string& path : unfinished()) ::unlink(path.c_str());
+}
+
+Result<std::unique_ptr<FileSink>> FileSink::create(Env& env, std::string path) {
+  std::string name = last_name(path);
+  auto info = env.disk.info(path);
+  if (info && info->kind == FileInfo::Kind::kFolder) {
+    return fail(Code::kIsFolder, printable(path) + " is a folder here; name a file in it");
+  }
+  // A long name leaves no room for an ending, so the temporary name is its own.
+  std::string folder = path.substr(0, path.size() - name.size());
+  std::string temporary = fmt::format("{}.understudy-{:016x}.part", folder, env.random.next());
+  auto file = env.disk.open(temporary, OpenMode::kCreateExclusive);
+  if (!file && file.error().code == Code::kNotFound) {
+    return fail(Code::kNotFound, printable(path) + ": no such local folder; make it first");
+  }
+  if (!file) return std::unexpected(std::move(file).error());
+  return std::unique_ptr<FileSink>(new FileSink(env, std::move(path), std::move(temporary), *std::move(file)));
+}
+
+FileSink::FileSink(Env& env, std::string path, std::string temporary, std::unique_ptr<File> file)
+    : env_(env), path_(std::move(path)), temporary_(std::move(temporary)), file_(std::move(file)) {
+  unfinished().push_back(temporary_);
+}
+
+FileSink::~FileSink() {
+  std::erase(unfinished(), temporary_);
+  if (file_) static_cast<void>(env_.disk.remove(temporary_));
+}
+
+Task<Status> FileSink::write(Bytes bytes) {
+  uint64_t size = bytes.size();
+  std::vector<Bytes> pieces;
+  pieces.push_back(std::move(bytes));
+  auto writing = file_->write(size_, std::move(pieces), Sync::kNo);
+  auto status = co_await writing;
+  if (status) size_ += size;
+  co_return status;
+}
+
+Status FileSink::restart() {
+  size_ = 0;
+  return file_->truncate(0);
+}
+
+Status FileSink::finish(Attributes attributes) {
+  if (attributes.mode != 0) {
+    RETURN_IF_ERROR(env_.disk.set_attributes(temporary_, attributes.mode,
+                                             WallTime(std::chrono::microseconds(attributes.modified_us))));
+  }
+  RETURN_IF_ERROR(env_.disk.rename(temporary_, path_));
+  file_.reset();
+  return {};
+}
+
+std::string join_local(const std::string& folder, const std::string& name) {
+  return folder.ends_with('/') ? folder + name : folder + "/" + name;
+}
+
+std::string last_name(std::string_view path) {
+  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  return std::string(path.substr(path.rfind('/') + 1));
+}
+
+}  // namespace understudy::client

@@ -1,0 +1,95 @@
+// The client's own side of a transfer: local files, standard input and output.
+// Blocking reads and writes of standard input and output run on a worker.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "client/transfer.h"
+#include "common/env/env.h"
+
+namespace understudy::client {
+
+// Standard input as bytes and as lines, in one order.
+class StandardInput {
+ public:
+  explicit StandardInput(Env& env) : env_(env) {}
+  // What is there, at least one byte; empty at its end.
+  Task<Result<Bytes>> read();
+  // Without its newline; nothing at the end. INVALID for a line of more than 16 MiB.
+  Task<Result<std::optional<std::string>>> next_line();
+
+ private:
+  Env& env_;
+  Bytes buffer_;
+  bool ended_ = false;
+};
+
+// Standard input as an upload: it goes back as far as the last chunks are kept.
+class InputSource : public Source {
+ public:
+  explicit InputSource(StandardInput* input) : input_(input) {}
+  Task<Result<Bytes>> read(uint64_t offset, uint32_t size) override;
+
+ private:
+  static constexpr size_t kKeptMax = 32 << 20;
+  StandardInput* input_;
+  Bytes kept_;            // From kept_from_ on.
+  uint64_t kept_from_ = 0;
+  bool ended_ = false;
+};
+
+class OutputSink : public Sink {
+ public:
+  explicit OutputSink(Env& env) : env_(env) {}
+  Task<Status> write(Bytes bytes) override;
+  Status restart() override;
+
+ private:
+  Env& env_;
+  bool written_ = false;
+};
+
+class FileSource : public Source {
+ public:
+  // NOT_FOUND, IS_FOLDER, or the system's words.
+  static Result<std::unique_ptr<FileSource>> open(Env& env, std::string path);
+  Task<Result<Bytes>> read(uint64_t offset, uint32_t size) override;
+  const FileInfo& info() const { return info_; }
+
+ private:
+  FileSource(std::unique_ptr<File> file, FileInfo info) : file_(std::move(file)), info_(std::move(info)) {}
+  std::unique_ptr<File> file_;
+  FileInfo info_;
+};
+
+// Writes beside the final name under a temporary one; finish() puts it in place.
+// Not finished, nothing of it stays, also when the process is interrupted.
+class FileSink : public Sink {
+ public:
+  static Result<std::unique_ptr<FileSink>> create(Env& env, std::string path);
+  ~FileSink() override;
+  Task<Status> write(Bytes bytes) override;
+  Status restart() override;
+  Status finish(Attributes attributes);
+
+ private:
+  FileSink(Env& env, std::string path, std::string temporary, std::unique_ptr<File> file);
+  Env& env_;
+  std::string path_;
+  std::string temporary_;
+  std::unique_ptr<File> file_;
+  uint64_t size_ = 0;
+};
+
+// Unlinks what FileSinks have not finished: for an interruption, which ends the process.
+void remove_unfinished_files();
+
+// "folder/name"
+std::string join_local(const std::string& folder, const std::string& name);
+// The last name of a path, "a" of "/x/a/".
+std::string last_name(std::string_view path);
+
+}  // namespace understudy::client
