@@ -1,0 +1,132 @@
+#include "client/inspect.h"
+
+#include <fmt/format.h>
+
+#include "common/base/coding.h"
+#include "common/base/path.h"
+#include "common/segment_log/log_reader.h"
+#include "common/sqlite/sqlite_db.h"
+#include "common/wire/commands.pb.h"
+
+namespace understudy::client {
+namespace {
+
+constexpr std::string_view kSqliteMagic = "SQLite format 3";
+constexpr uint32_t kNoteSizeMax = 1 << 16;
+
+// A name node's Raft entry has a head of fixed size: index, term, type.
+constexpr size_t kRaftHeadSize = 18;
+
+std::string_view storage_record_name(uint32_t type) {
+  constexpr std::string_view kNames[] = {"?", "EPOCH", "CHUNK", "VERSION", "NAME", "ASIDE", "STATE"};
+  return type < std::size(kNames) ? kNames[type] : "unknown";
+}
+
+std::string raft_entry_line(const LogRecord& record) {
+  BytesView head = record.head;
+  uint64_t index = 0, term = 0;
+  uint16_t type = 0;
+  bool whole = get_fixed(head, index) && get_fixed(head, term) && get_fixed(head, type);
+  CHECK(whole);
+  wire::Command command;
+  std::string words = fmt::format("raft entry {} of term {}, type {}", index, term, type);
+  // Type 1 is a command (RAFT_COMMAND); the others are Raft's own.
+  if (type == 1 && command.ParseFromString(record.body)) words += ": " + command.ShortDebugString();
+  return words;
+}
+
+void show_record(Output* out, const LogRecord& record) {
+  bool raft = record.type == 1 && record.head.size() == kRaftHeadSize;
+  std::string words = raft ? raft_entry_line(record)
+                           : fmt::format("{}, head {}, body {}", storage_record_name(record.type),
+                                         counted(record.head.size(), "byte"), counted(record.body.size(), "byte"));
+  if (out->json()) {
+    out->object(Json().count("lsn", number(record.lsn)).count("durable_lsn", number(record.durable_lsn))
+                    .count("type", record.type).count("head_size", record.head.size())
+                    .count("body_size", record.body.size()).text("text", words));
+  } else {
+    out->line(fmt::format("{:>12}  {}", number(record.lsn), printable(words)));
+  }
+}
+
+Task<Status> inspect_segment(Env& env, std::string path, Output* out) {
+  CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, env.disk.open(path, OpenMode::kRead));
+  CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
+  auto reading = file->read(0, kSegmentHeaderSize);
+  CO_ASSIGN_OR_RETURN(Bytes header_bytes, co_await reading);
+  CO_ASSIGN_OR_RETURN(auto header, decode_segment_header(header_bytes));
+  if (!header) co_return fail(Code::kCorrupt, path + ": the header of this segment is damaged or torn");
+  out->note(fmt::format("a segment of a log, format {}, of store {}, {}; its records begin at position {}",
+                        kSegmentFormat, header->store_id, counted(size, "byte"), number(header->base_lsn)));
+  LogReader reader(file, path, header->base_lsn, Lsn{number(header->base_lsn) + kSegmentHeaderSize}, size);
+  uint64_t records = 0;
+  for (;;) {
+    auto next = reader.next();
+    CO_ASSIGN_OR_RETURN(auto record, co_await next);
+    if (!record) break;
+    ++records;
+    show_record(out, *record);
+  }
+  std::string end = fmt::format("{}; valid up to position {}", counted(records, "record"), number(reader.position()));
+  if (!reader.at_file_end()) {
+    auto proving = reader.proves_damage();
+    CO_ASSIGN_OR_RETURN(bool damaged, co_await proving);
+    if (damaged) co_return fail(Code::kCorrupt, end + "; what stands there had been durable: the file is damaged");
+    end += "; a torn or not yet written tail behind it";
+  }
+  out->note(end);
+  co_return Status{};
+}
+
+Status inspect_database(const std::string& path, Output* out) {
+  ASSIGN_OR_RETURN(auto db, SqliteDb::open(path, {}));
+  out->note("an SQLite database: an index of a log");
+  std::vector<std::string> tables;
+  {
+    auto list = db->statement("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
+    for (;;) {
+      ASSIGN_OR_RETURN(bool row, list.step());
+      if (!row) break;
+      tables.emplace_back(list.column_bytes(0));
+    }
+  }
+  for (const std::string& table : tables) {
+    auto count = db->statement("SELECT count(*) FROM \"" + table + "\"");
+    ASSIGN_OR_RETURN(bool row, count.step());
+    uint64_t rows = row ? count.column_uint64(0) : 0;
+    if (out->json()) {
+      out->object(Json().text("table", table).count("rows", rows));
+    } else {
+      out->line(fmt::format("{:<24} {}", table, counted(rows, "row")));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Task<Status> inspect_file(Env& env, std::string path, Output* out) {
+  CO_ASSIGN_OR_RETURN(FileInfo info, env.disk.info(path));
+  if (info.kind == FileInfo::Kind::kFolder) co_return fail(Code::kIsFolder, printable(path) + " is a folder; name a file in it");
+  CO_ASSIGN_OR_RETURN(auto file, env.disk.open(path, OpenMode::kRead));
+  auto reading = file->read(0, kNoteSizeMax);
+  CO_ASSIGN_OR_RETURN(Bytes start, co_await reading);
+  if (start.starts_with(kSegmentMagic)) {
+    auto inspecting = inspect_segment(env, path, out);
+    co_return co_await inspecting;
+  }
+  if (start.starts_with(kSqliteMagic)) co_return inspect_database(path, out);
+  // What is for people (pid, address, cluster.json, log) is words already.
+  bool text = start.size() < kNoteSizeMax ? is_valid_utf8(start) : path.ends_with("log");
+  if (start.empty()) {
+    out->note("empty");
+  } else if (text && start.find('\0') == start.npos) {
+    if (start.ends_with('\n')) start.pop_back();
+    out->line(start);
+  } else {
+    co_return fail(Code::kInvalid, printable(path) + " is no file that this version knows; name a segment, a database or a note");
+  }
+  co_return Status{};
+}
+
+}  // namespace understudy::client
