@@ -1,0 +1,119 @@
+// The index of a storage server's log, in SQLite: which versions there are, the
+// head of each file, who asked for what. It holds nothing that the log does not: it
+// can be deleted and is then rebuilt.
+//
+// Fed with durable records only, in the order of the log. What was fed stands in an
+// open transaction, where look-ups see it, until commit() makes it permanent
+// together with the position it covers.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/env/task.h"
+#include "common/sqlite/sqlite_db.h"
+#include "ss/records.h"
+
+namespace understudy {
+
+struct Env;
+
+struct IndexTotals {
+  uint64_t files = 0;      // With a head that is no tombstone.
+  uint64_t bytes = 0;      // Of those heads.
+  uint64_t divergent = 0;  // Versions set aside.
+  uint64_t versions = 0;   // All there are.
+};
+
+// What is known of a file, folder or link.
+struct ObjectRow {
+  FileId id = kNoFile;
+  uint32_t kind = 0;           // wire::NodeKind
+  uint64_t meta_version = 0;
+  Lsn name_lsn{};              // The record that has its newest name; 0: none.
+  int64_t created_us = 0;
+  uint64_t versions = 0;       // In the line of the head, about: set-aside ones are not counted.
+  std::optional<VersionRow> head;
+};
+
+// One sum for each partition over (id, head, meta_version) of what lives there.
+using PartitionDigests = std::array<uint64_t, kPartitions>;
+
+class IndexDb {
+ public:
+  // CORRUPT: no index, or another store's or format's: delete() it and replay the log.
+  static Result<std::unique_ptr<IndexDb>> open(Env& env, std::string path, StoreId store_id);
+  static Status remove(Env& env, const std::string& path);
+
+  // Replay the log from here; kNoLsn: from its beginning.
+  Lsn covered() const { return covered_; }
+
+  // An error other than commit()'s NO_SPACE means that the index is broken for good.
+  Status apply(const IndexRecord& record);
+  // A record without rows, as chunks are.
+  void cover(Lsn end) { covered_ = end; }
+  // NO_SPACE: nothing is lost; all that was fed since the last commit is still there
+  // to be looked up and committed later. Feed nothing more until then.
+  Status commit();
+  bool dirty() const { return covered_ != committed_covered_; }
+  size_t uncommitted() const { return uncommitted_.size(); }
+  // Makes what is committed durable. Call it when nothing is uncommitted; it may
+  // be fed and committed meanwhile.
+  Task<Status> checkpoint(Env& env);
+  Status checkpoint_here();
+  uint64_t commits_since_checkpoint() const { return records_since_checkpoint_; }
+
+  Result<std::optional<ObjectRow>> object(FileId id);
+  Result<std::optional<VersionRow>> head(FileId file);
+  Result<std::optional<VersionRow>> version(FileId file, Version version);
+  // In the file's line of versions: set-aside ones are not found.
+  Result<std::optional<VersionRow>> request(FileId file, RequestId request);
+  // Newest first, without `from` itself, at most `count_max`.
+  Result<std::vector<Version>> ancestors(FileId file, Version from, size_t count_max);
+  Result<std::vector<Version>> aside(FileId file);
+  // Originated versions that were not set aside, from `from` on, in log order.
+  Result<std::vector<VersionRow>> originated(Lsn from, size_t count_max);
+  // Objects of one partition that count in its digest, by id, behind `after`.
+  Result<std::vector<ObjectRow>> partition(uint32_t partition, FileId after, size_t count_max);
+
+  const IndexTotals& totals() const { return totals_; }
+  const PartitionDigests& digests() const { return digests_; }
+  // Empty if the key was never set.
+  Result<Bytes> state(std::string_view key);
+  Epoch epoch_seen() const { return epoch_seen_; }
+  Epoch epoch_served() const { return epoch_served_; }
+
+  // Every row as text, for comparing two indexes.
+  Result<std::string> dump();
+
+ private:
+  explicit IndexDb(std::unique_ptr<SqliteDb> db) : db_(std::move(db)) {}
+  Status load(const StoreId& store_id);
+  Status begin_if_needed();
+  Status apply_rows(const IndexRecord& record);
+  Status apply_version(const VersionRow& row);
+  Status apply_name(const NameRow& row);
+  Status apply_aside(const AsideRow& row);
+  Status put_object(const ObjectRow& object, bool is_new);
+  Status put_state(std::string_view key, BytesView value);
+  Status save_summary();
+  Status restore_summary();
+  Status reapply();
+  // Takes the object out of (-1) or into (+1) totals and digests.
+  void count(const ObjectRow& object, int sign);
+
+  std::unique_ptr<SqliteDb> db_;
+  Lsn covered_ = kNoLsn;
+  Lsn committed_covered_ = kNoLsn;
+  IndexTotals totals_;
+  PartitionDigests digests_{};
+  Epoch epoch_seen_ = kNoEpoch;
+  Epoch epoch_served_ = kNoEpoch;
+  std::vector<IndexRecord> uncommitted_;
+  uint64_t records_since_checkpoint_ = 0;
+};
+
+}  // namespace understudy

@@ -1,0 +1,95 @@
+// The records of a storage server's log: their numbers, and what the index keeps
+// of each. A NameRecord and the other messages are in common/wire/*.proto.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/base/result.h"
+#include "common/base/types.h"
+#include "common/segment_log/log_format.h"
+#include "common/wire/records.pb.h"
+#include "common/wire/understudy.pb.h"
+
+namespace understudy {
+
+// Never change meaning.
+enum class RecordType : uint32_t {
+  kEpoch = 1,    // EpochRecord
+  kChunk = 2,    // ChunkRecord, the chunk
+  kVersion = 3,  // LocalVersion, inline content. Tombstones are versions of kind CHANGE_DELETE.
+  kName = 4,     // NameRecord
+  kAside = 5,    // AsideRecord
+  kState = 6,    // StateRecord
+};
+
+// Contents up to this size stand in their version's record.
+inline constexpr uint64_t kInlineSizeMax = 64 << 10;
+
+struct VersionRow {
+  Lsn lsn{};      // Where the record begins,
+  Lsn end{};      // and ends.
+  FileId file = kNoFile;
+  Version version;
+  Version parent;
+  RequestId request;
+  uint32_t kind = 0;  // wire::ChangeKind
+  bool originated = false;
+  bool aside = false;
+  uint64_t size_bytes = 0;
+  uint64_t new_bytes = 0;  // About what a half that has the parent lacks.
+  std::string user;
+  int64_t time_us = 0;
+  uint32_t mode = 0;
+  int64_t modified_us = 0;
+  uint64_t meta_version = 0;  // Of the name that came along.
+
+  bool deleted() const { return kind == wire::CHANGE_DELETE; }
+};
+struct NameRow {
+  Lsn lsn{};
+  FileId object = kNoFile;
+  uint32_t kind = 0;  // wire::NodeKind
+  uint64_t meta_version = 0;
+};
+struct AsideRow {
+  FileId file = kNoFile;
+  Version keep;
+  std::vector<Version> versions;
+};
+struct EpochRow {
+  Epoch epoch = kNoEpoch;
+  bool serving = false;
+};
+struct StateRow {
+  std::string key;
+  Bytes value;
+};
+
+// One record as the index takes it in; a chunk only moves the covered position.
+struct IndexRecord {
+  Lsn end{};
+  std::variant<std::monostate, VersionRow, NameRow, AsideRow, EpochRow, StateRow> row;
+};
+
+// CORRUPT: no such record can be.
+Result<IndexRecord> decode_index_record(const LogRecord& record);
+// What the index keeps of a version; its position is for the caller to fill in.
+VersionRow version_row(const wire::LocalVersion& version);
+
+// In words, for `understudy inspect`.
+std::string describe_record(const LogRecord& record);
+
+inline wire::VersionNumber version_to_wire(Version version) {
+  wire::VersionNumber result;
+  result.set_epoch(number(version.epoch));
+  result.set_counter(version.counter);
+  return result;
+}
+inline Version version_from_wire(const wire::VersionNumber& version) {
+  return {Epoch{version.epoch()}, version.counter()};
+}
+
+}  // namespace understudy

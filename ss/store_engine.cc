@@ -1,0 +1,229 @@
+#include "ss/store_engine.h"
+
+#include <fmt/format.h>
+
+#include "common/base/log.h"
+#include "common/env/env_util.h"
+
+namespace understudy {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr uint64_t kCacheBytes = 32 << 20;
+constexpr Duration kCommitEvery = 200ms;
+constexpr size_t kUncommittedMax = 2000;
+constexpr uint64_t kCheckpointEvery = 10'000;  // Records.
+// The log leaves so much of the disk to the index.
+constexpr uint64_t kReserveBytes = 8 << 20;
+
+constexpr std::string_view kStoreFormat = "understudy store, format 1\n";
+constexpr size_t kStoreIdDigits = 32;
+
+}  // namespace
+
+Task<Result<std::unique_ptr<FileStore>>> FileStore::open(Env& env, FileStoreOptions options) {
+  auto engine = std::make_unique<StoreEngine>(env, std::move(options));
+  CO_RETURN_IF_ERROR(co_await engine->start());
+  co_return std::unique_ptr<FileStore>(std::move(engine));
+}
+
+StoreEngine::StoreEngine(Env& env, FileStoreOptions options)
+    : env_(env),
+      options_(std::move(options)),
+      cache_(kCacheBytes),
+      durable_changed_(env.executor),
+      index_fed_(env.executor),
+      failed_(env.executor),
+      tasks_(env.executor) {}
+
+StoreEngine::~StoreEngine() = default;
+
+Task<Status> StoreEngine::start() {
+  CO_RETURN_IF_ERROR(co_await lock_and_identify());
+  CO_RETURN_IF_ERROR(co_await open_log());
+  CO_ASSIGN_OR_RETURN(cluster_id_, index_->state("cluster_id"));
+  CO_ASSIGN_OR_RETURN(server_name_, index_->state("server_name"));
+  tasks_.spawn(keep_index());
+  tasks_.spawn(watch_log());
+  co_return Status{};
+}
+
+Task<Status> StoreEngine::lock_and_identify() {
+  CO_RETURN_IF_ERROR(make_folder_durably(env_, options_.folder));
+  CO_ASSIGN_OR_RETURN(lock_, env_.disk.lock(options_.folder + "/lock"));
+  const std::string path = options_.folder + "/store";
+  auto content = co_await read_small_file(env_, path, 4096);
+  if (!content && content.error().code != Code::kNotFound) co_return std::unexpected(content.error());
+  if (!content) {
+    CO_ASSIGN_OR_RETURN(auto names, env_.disk.list(options_.folder));
+    for (const auto& name : names) {
+      if (name == "log" || name == "index.db" || name.starts_with("raft")) {
+        co_return fail(Code::kInvalid, fmt::format("{}: has {} but no file 'store': not a storage server's folder",
+                                                   options_.folder, name));
+      }
+    }
+    store_id_ = fmt::format("{:016x}{:016x}", env_.random.next(), env_.random.next());
+    co_return co_await replace_small_file(env_, path, fmt::format("{}{}\n", kStoreFormat, store_id_));
+  }
+  if (!content->starts_with(kStoreFormat) || content->size() != kStoreFormat.size() + kStoreIdDigits + 1) {
+    co_return fail(Code::kInvalid, path + ": made by another program, or in a format that this one does not know");
+  }
+  store_id_ = content->substr(kStoreFormat.size(), kStoreIdDigits);
+  co_return Status{};
+}
+
+Status StoreEngine::open_index() {
+  const std::string path = options_.folder + "/index.db";
+  auto index = IndexDb::open(env_, path, store_id_);
+  if (!index && index.error().code == Code::kCorrupt) {
+    log_warning(index.error().message + "; it is built again from the log");
+    RETURN_IF_ERROR(IndexDb::remove(env_, path));
+    index = IndexDb::open(env_, path, store_id_);
+  }
+  if (!index) return std::unexpected(std::move(index).error());
+  index_ = *std::move(index);
+  return {};
+}
+
+Task<Status> StoreEngine::open_log() {
+  CO_RETURN_IF_ERROR(open_index());
+  SegmentLogOptions options{options_.folder + "/log", store_id_};
+  options.reserve_bytes = kReserveBytes;
+  IndexDb* index = index_.get();
+  CO_ASSIGN_OR_RETURN(log_, co_await SegmentLog::open(env_, options, index_->covered(), [index](LogRecord record) -> Status {
+    auto decoded = decode_index_record(record);
+    if (!decoded) return std::unexpected(decoded.error());
+    if (std::holds_alternative<std::monostate>(decoded->row)) {
+      index->cover(decoded->end);
+      return {};
+    }
+    RETURN_IF_ERROR(index->apply(*decoded));
+    return index->uncommitted() < kUncommittedMax ? Status() : index->commit();
+  }));
+  co_return index_->commit();
+}
+
+void StoreEngine::broken(Error error) {
+  if (failure_) return;
+  failure_ = error;
+  log_error("the store failed: " + error.message);
+  failed_.try_set(std::move(error));
+}
+
+Task<void> StoreEngine::watch_log() {
+  auto failed = log_->failed();
+  co_await failed;
+  broken(*log_->failure());
+}
+
+Status StoreEngine::writable() const {
+  if (index_full_) return fail(Code::kNoSpace, options_.folder + ": no space left for the index");
+  if (failure_) return fail(Code::kUnavailable, options_.folder + ": the store failed");
+  return {};
+}
+
+void StoreEngine::feed_index(IndexRecord record) {
+  if (std::holds_alternative<std::monostate>(record.row)) {
+    index_->cover(record.end);
+  } else if (auto fed = index_->apply(record); !fed) {
+    broken(fed.error());
+  }
+  if (index_->uncommitted() >= kUncommittedMax && !index_full_) {
+    if (auto committed = commit_index(); !committed) broken(committed.error());
+  }
+  index_fed_.notify_all();
+  durable_changed_.notify_all();
+}
+
+// A full disk is no failure: changes are refused until a later commit succeeds.
+Status StoreEngine::commit_index() {
+  auto committed = index_->commit();
+  const bool full = !committed && committed.error().code == Code::kNoSpace;
+  if (full && !index_full_) log_warning(committed.error().message + "; changes are refused until there is space");
+  index_full_ = full;
+  if (full) return {};
+  return committed;
+}
+
+Task<void> StoreEngine::keep_index() {
+  while (!failure_) {
+    while (!index_->dirty()) {
+      auto fed = index_fed_.wait();
+      co_await fed;
+    }
+    auto sleep = sleep_for(env_, kCommitEvery);
+    co_await sleep;
+    Status kept = commit_index();
+    if (kept && !index_full_ && index_->commits_since_checkpoint() >= kCheckpointEvery) {
+      kept = co_await index_->checkpoint(env_);
+      if (kept) kept = commit_index();
+      // What came meanwhile is little; behind it the write-ahead log starts over.
+      if (kept && !index_->dirty()) kept = index_->checkpoint_here();
+      if (!kept && (kept.error().code == Code::kNoSpace || kept.error().code == Code::kUnavailable)) kept = {};
+    }
+    if (!kept) broken(kept.error());
+  }
+}
+
+Future<Status> StoreEngine::append_record(RecordType type, Bytes head, IndexRecord record) {
+  Promise<Status> promise(env_.executor);
+  auto shared = std::make_shared<IndexRecord>(std::move(record));
+  Lsn lsn = log_->append({static_cast<uint32_t>(type), std::move(head), {}, {}},
+                         [this, shared, promise](const Status& status) {
+                           auto* aside = std::get_if<AsideRow>(&shared->row);
+                           const FileId file = aside ? aside->file : kNoFile;
+                           if (status) feed_index(std::move(*shared));
+                           if (file != kNoFile) append_ended(file);
+                           promise.try_set(status);
+                         });
+  shared->end = log_->end();
+  if (auto* name = std::get_if<NameRow>(&shared->row)) name->lsn = lsn;
+  return promise.future();
+}
+
+void StoreEngine::append_ended(FileId file) {
+  auto open = open_.find(file);
+  CHECK(open != open_.end() && open->second.in_flight > 0);
+  if (--open->second.in_flight == 0) open_.erase(open);
+}
+
+Task<Status> StoreEngine::set_state(std::string key, Bytes value) {
+  wire::StateRecord state;
+  state.set_key(key);
+  state.set_value(value);
+  auto done = append_record(RecordType::kState, state.SerializeAsString(), {{}, StateRow{key, value}});
+  co_return co_await done;
+}
+
+Task<Status> StoreEngine::set_identity(std::string cluster_id, std::string server_name) {
+  CO_RETURN_IF_ERROR(co_await set_state("cluster_id", cluster_id));
+  CO_RETURN_IF_ERROR(co_await set_state("server_name", server_name));
+  cluster_id_ = std::move(cluster_id);
+  server_name_ = std::move(server_name);
+  co_return Status{};
+}
+
+Task<Status> StoreEngine::begin_epoch(Epoch epoch) {
+  wire::EpochRecord record;
+  record.set_epoch(number(epoch));
+  record.set_serving(true);
+  auto done = append_record(RecordType::kEpoch, record.SerializeAsString(), {{}, EpochRow{epoch, true}});
+  co_return co_await done;
+}
+
+bool StoreEngine::empty() const {
+  return index_->totals().versions == 0 && index_->epoch_seen() == kNoEpoch;
+}
+
+Task<Status> StoreEngine::close() {
+  auto flush = log_->flush();
+  CO_RETURN_IF_ERROR(co_await flush);
+  CO_RETURN_IF_ERROR(commit_index());
+  if (index_full_) co_return Status{};  // The log has it all.
+  auto synced = index_->checkpoint_here();
+  if (!synced && synced.error().code == Code::kUnavailable) co_return Status{};  // A worker is at it.
+  co_return synced;
+}
+
+}  // namespace understudy

@@ -1,0 +1,170 @@
+// FileStore over a segment log and an index: everything a storage server does with
+// its disk. Parts: store_engine.cc (opening, the index's upkeep), store_changes.cc,
+// store_reads.cc, store_replica.cc (what the name node asks for).
+//
+// What is durable is in the index at once: it is fed from the log's callbacks, in the
+// order of the log. What is appended and not yet durable is in `open_`: there the next
+// change of a file finds its parent, and no reader looks.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "common/env/sync.h"
+#include "common/segment_log/segment_log.h"
+#include "ss/chunk_pins.h"
+#include "ss/file_store.h"
+#include "ss/index_db.h"
+#include "ss/stored_version.h"
+
+namespace understudy {
+
+class StoreEngine final : public FileStore {
+ public:
+  StoreEngine(Env& env, FileStoreOptions options);
+  ~StoreEngine() override;
+  Task<Status> start();
+
+  const StoreId& store_id() const override { return store_id_; }
+  std::string cluster_id() const override { return cluster_id_; }
+  std::string server_name() const override { return server_name_; }
+  Task<Status> set_identity(std::string cluster_id, std::string server_name) override;
+  bool empty() const override;
+  Lsn durable_lsn() const override { return log_->durable_end(); }
+  Epoch greatest_epoch() const override { return index_->epoch_seen(); }
+  Epoch served_epoch() const override { return index_->epoch_served(); }
+  uint64_t file_count() const override { return index_->totals().files; }
+  uint64_t byte_count() const override { return index_->totals().bytes; }
+  uint64_t divergent_count() const override { return index_->totals().divergent; }
+
+  Task<Status> begin_epoch(Epoch epoch) override;
+  Task<Result<VersionInfo>> put(Change change, Bytes content) override;
+  Task<Result<VersionInfo>> append(Change change, Bytes content) override;
+  Task<Result<VersionInfo>> remove(Change change) override;
+  Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) override;
+  void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) override;
+  Task<Result<VersionInfo>> commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) override;
+  std::optional<VersionInfo> answered(FileId file, RequestId request) override;
+
+  Result<VersionInfo> info(FileId file, Version version) override;
+  Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) override;
+  Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) override;
+  std::vector<Version> divergent(FileId file) override;
+
+  AnnounceBatch announceable(Lsn from, size_t items_max) override;
+  Future<Unit> durable_changed() override { return durable_changed_.wait(); }
+
+  Task<Result<wire::FetchReply>> fetch(wire::FetchRequest request) override;
+  Task<Result<Bytes>> fetch_chunk(wire::FetchChunkRequest request) override;
+  Task<Result<wire::MissingChunksReply>> missing_chunks(wire::MissingChunksRequest request) override;
+  Task<Status> store_chunk(FileId file, ChunkHash hash, Bytes content) override;
+  Task<Result<wire::ApplyReply>> apply(wire::ApplyRequest request) override;
+  Task<Result<wire::DigestReply>> digest() override;
+  Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) override;
+  Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) override;
+  Result<wire::MemberStatReply> member_stat(FileId file) override;
+
+  Future<Error> failed() override { return failed_.future(); }
+  Task<Status> close() override;
+
+  // For tests.
+  IndexDb& index() { return *index_; }
+
+ private:
+  // A file with appends that are not durable yet.
+  struct OpenFile {
+    StoredVersionRef head;  // Null: none, after a setting aside.
+    uint32_t in_flight = 0;
+  };
+  // The newest appended version of a file: what the next change goes onto.
+  struct Head {
+    Version version;  // {}: none.
+    bool deleted = false;
+    uint32_t mode = 0;
+    Lsn lsn{};
+    StoredVersionRef loaded;  // If it is in memory.
+  };
+  // A chunk that was hashed away from the ready loop.
+  struct HashedChunk {
+    Bytes bytes;
+    ChunkHash hash;
+    uint64_t checksum = 0;
+  };
+  // The content of a change, ready to be appended without a wait.
+  struct Content {
+    Bytes inline_content;
+    StoredVersionRef before;           // Its first `kept` chunks come first, if set;
+    int kept = 0;
+    std::vector<std::pair<ChunkRefInfo, Lsn>> stored;  // then these, which stand in the log;
+    std::vector<HashedChunk> fresh;    // then these, which do not.
+    uint64_t shared_bytes = 0;         // So much of `stored` is the version before's.
+  };
+  using InFlight = std::pair<FileId, RequestId>;
+
+  // store_engine.cc
+  Task<Status> lock_and_identify();
+  Task<Status> open_log();
+  Status open_index();
+  Task<void> keep_index();
+  Task<void> watch_log();
+  Status commit_index();
+  void feed_index(IndexRecord record);
+  void broken(Error error);
+  // Refuses changes while the index has no room to follow.
+  Status writable() const;
+  // An AsideRow ends one append in flight of its file.
+  Future<Status> append_record(RecordType type, Bytes head, IndexRecord record);
+  void append_ended(FileId file);
+  Task<Status> set_state(std::string key, Bytes value);
+
+  // store_changes.cc
+  Result<Head> head_of(FileId file);
+  Task<Result<StoredVersionRef>> load_head(FileId file);
+  Task<std::vector<HashedChunk>> hash_chunks(Bytes content);
+  Status check_change(const Change& change, const Head& head) const;
+  Result<StoredVersionRef> append_change(const Change& change, const Head& head, Content content);
+  void append_version(std::shared_ptr<StoredVersion> version);
+  void version_done(const StoredVersionRef& version, const Status& status);
+  Lsn append_chunk(FileId file, HashedChunk chunk, LogWriter::Done done);
+  Task<Result<VersionInfo>> finish(StoredVersionRef version);
+  Task<Result<VersionInfo>> submit(Change change, Content content);
+  Task<Result<std::optional<VersionInfo>>> first_answer(FileId file, RequestId request);
+  Task<Result<Content>> appended_content(StoredVersionRef before, Bytes content);
+  Result<Content> content_of_chunks(FileId file, const std::vector<ChunkRefInfo>& chunks, StoredVersionRef head);
+
+  // store_reads.cc
+  Result<VersionRow> durable_row(FileId file, Version version);
+  Result<VersionInfo> info_of(const VersionRow& row);
+  Task<Result<StoredVersionRef>> load(Lsn lsn, uint64_t size_hint);
+  Task<Result<Bytes>> read_chunk(FileId file, ChunkHash hash, ChunkPlace place);
+
+  // store_replica.cc
+  Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, uint64_t bytes_max, uint64_t* bytes_used);
+  Task<Result<wire::ApplyOutcome>> apply_version(wire::VersionRecord version);
+  Task<Result<std::string>> name_at(Lsn lsn);
+  Result<std::vector<Version>> behind(FileId file, Version keep);
+  Task<Result<wire::SetAsideDone>> set_aside_file(FileId file, Version keep);
+
+  Env& env_;
+  FileStoreOptions options_;
+  std::unique_ptr<FileLock> lock_;
+  StoreId store_id_;
+  std::string cluster_id_;
+  std::string server_name_;
+  std::unique_ptr<IndexDb> index_;
+  std::unordered_map<FileId, OpenFile> open_;  // Never iterated.
+  std::map<InFlight, StoredVersionRef> requests_in_flight_;
+  VersionCache cache_;
+  ChunkPins pins_;
+  Notifier durable_changed_;
+  Notifier index_fed_;
+  Promise<Error> failed_;
+  std::optional<Error> failure_;
+  bool index_full_ = false;
+  std::unique_ptr<SegmentLog> log_;  // Goes before what its callbacks touch.
+  TaskGroup tasks_;
+};
+
+}  // namespace understudy
