@@ -147,7 +147,6 @@ class SimLine : public ::testing::Test {
   SimProcess& client_ = world_.start(world_.host("client"), "client");
   std::unique_ptr<Connection> line_ = world_.await(client_, dial(client_.env(), "ss1:7400"));
 
-  ~SimLine() override { line_.reset(); }
   void send(Bytes bytes) {
     std::vector<Bytes> pieces;
     pieces.push_back(std::move(bytes));

@@ -71,10 +71,12 @@ class SimDisk {
   void fail_call(DiskCall call, uint64_t n, Code code = Code::kInternal);
   void fail_any_call(uint64_t n, Code code = Code::kInternal);
   bool failure_pending() const { return failure_.has_value(); }
+  void forget_failure() { failure_.reset(); }
   void set_quota(std::optional<uint64_t> bytes) { quota_ = bytes; }
   void set_latency(DiskLatency write, DiskLatency sync, DiskLatency read);
   // Turns one bit of what is stored, in the cache and durably. False: no such byte.
   bool flip_bit(const std::string& path, uint64_t byte, unsigned bit = 0);
+  // 0: not any more.
   void cut_power_at(uint64_t n) { cut_at_ = n == 0 ? 0 : crash_points_ + n; }
   uint64_t crash_points() const { return crash_points_; }  // Passed so far.
   uint64_t calls() const { return calls_; }                // Of any kind, so far.

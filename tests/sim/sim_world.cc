@@ -99,7 +99,6 @@ SimHost::SimHost(SimWorld& world, std::string host_name, std::string machine_nam
     : name(std::move(host_name)),
       machine(std::move(machine_name)),
       number(host_number),
-      // One machine has one clock.
       clock(world.now(), clock_offset(world.random("clock " + machine))),
       disk(world, *this, world.random("disk " + name)) {}
 
@@ -160,6 +159,12 @@ SimHost& SimWorld::host(const std::string& name, const std::string& machine) {
   if (!slot) {
     slot = std::make_unique<SimHost>(*this, name, machine.empty() ? name : machine,
                                      static_cast<uint32_t>(hosts_.size()));
+    for (auto& [other_name, other] : hosts_) {
+      if (!other || other == slot || other->machine != slot->machine) continue;
+      slot->clock = other->clock;  // One machine has one clock, and one power supply.
+      slot->boots = other->boots;
+      slot->powered = other->powered;
+    }
   }
   return *slot;
 }

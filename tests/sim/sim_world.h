@@ -125,7 +125,8 @@ class SimWorld {
   void run_for(Duration duration);
   // False if `limit` passed first.
   bool run_until(const std::function<bool()>& condition, Duration limit);
-  // Runs `task` in `process` until it is done; nothing if the process died or `limit` passed first.
+  // Runs `task` in `process` until it is done; nothing if the process died or `limit`
+  // passed first (the task goes on then).
   template <class T>
   std::optional<T> try_await(SimProcess& process, Task<T> task, Duration limit = std::chrono::minutes(10)) {
     auto slot = std::make_shared<std::optional<T>>();
