@@ -25,6 +25,8 @@ bool write_all(int fd, std::string_view text) {
 
 }  // namespace
 
+bool Output::on_terminal() const { return isatty(1); }
+
 void Output::line(std::string_view text) {
   pending_ += text;
   pending_ += '\n';

@@ -21,6 +21,8 @@ class Output {
 
   bool json() const { return json_; }
   bool quiet() const { return quiet_; }
+  // Whether results go to a terminal.
+  bool on_terminal() const;
 
   // A result line, kept until flush().
   void line(std::string_view text);

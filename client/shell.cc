@@ -1,7 +1,5 @@
 #include "client/shell.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cctype>
 

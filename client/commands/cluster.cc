@@ -1,6 +1,5 @@
 // STATUS, EVENTS, WAIT, PROMOTE, REPLACE.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "client/commands/commands.h"
 
@@ -148,7 +147,7 @@ Task<Status> run_status(Shell* shell, Command command) {
   do {
     auto asking = shell->session.ask<wire::StatusReply>(wire::STATUS, {});
     CO_ASSIGN_OR_RETURN(wire::StatusReply status, co_await asking);
-    if (watch && !shell->out.json() && isatty(1)) shell->out.line("\x1b[H\x1b[J" + format_time(shell->env.clock.wall().time_since_epoch().count()));
+    if (watch && !shell->out.json() && shell->out.on_terminal()) shell->out.line("\x1b[H\x1b[J" + format_time(shell->env.clock.wall().time_since_epoch().count()));
     show_status(shell, status);
     if (!shell->out.flush()) break;
     if (watch) {
