@@ -3,15 +3,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
-
 #include "common/base/path.h"
 
 namespace understudy::client {
 namespace {
 
-constexpr size_t kReadSize = 256 << 10;
 constexpr size_t kLineSizeMax = 16 << 20;
 
 }  // namespace
@@ -19,26 +15,10 @@ constexpr size_t kLineSizeMax = 16 << 20;
 Task<Result<Bytes>> StandardInput::read() {
   if (!buffer_.empty()) co_return std::exchange(buffer_, {});
   if (ended_) co_return Bytes{};
-  struct Work {
-    Bytes bytes;
-    int error = 0;
-  };
-  auto work = std::make_shared<Work>();
-  auto reading = env_.workers.run([work] {
-    work->bytes.resize(kReadSize);
-    ssize_t got;
-    do {
-      got = ::read(0, work->bytes.data(), work->bytes.size());
-    } while (got < 0 && errno == EINTR);
-    work->error = got < 0 ? errno : 0;
-    work->bytes.resize(got < 0 ? 0 : got);
-  });
-  co_await reading;
-  if (work->error != 0) {
-    co_return fail(Code::kInvalid, std::string("standard input cannot be read: ") + std::strerror(work->error));
-  }
-  ended_ = work->bytes.empty();
-  co_return std::move(work->bytes);
+  auto reading = console_.read(env_);
+  auto piece = co_await reading;
+  if (piece) ended_ = piece->empty();
+  co_return piece;
 }
 
 Task<Result<std::optional<std::string>>> StandardInput::next_line() {
@@ -84,31 +64,9 @@ Task<Result<Bytes>> InputSource::read(uint64_t offset, uint32_t size) {
 }
 
 Task<Status> OutputSink::write(Bytes bytes) {
-  struct Work {
-    Bytes bytes;
-    int error = 0;
-  };
-  auto work = std::make_shared<Work>();
-  work->bytes = std::move(bytes);
   written_ = true;
-  auto writing = env_.workers.run([work] {
-    BytesView rest = work->bytes;
-    while (!rest.empty()) {
-      ssize_t written = ::write(1, rest.data(), rest.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) {
-        work->error = errno;
-        return;
-      }
-      rest.remove_prefix(written);
-    }
-  });
-  co_await writing;
-  if (work->error != 0) {
-    Code code = work->error == ENOSPC ? Code::kNoSpace : Code::kInvalid;
-    co_return fail(code, std::string("standard output takes no more: ") + std::strerror(work->error));
-  }
-  co_return Status{};
+  auto writing = console_.write_result(env_, std::move(bytes));
+  co_return co_await writing;
 }
 
 Status OutputSink::restart() {

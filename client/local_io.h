@@ -1,5 +1,4 @@
 // The client's own side of a transfer: local files, standard input and output.
-// Blocking reads and writes of standard input and output run on a worker.
 #pragma once
 
 #include <deque>
@@ -7,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "client/console.h"
 #include "client/transfer.h"
 #include "common/env/env.h"
 
@@ -15,7 +15,8 @@ namespace understudy::client {
 // Standard input as bytes and as lines, in one order.
 class StandardInput {
  public:
-  explicit StandardInput(Env& env) : env_(env) {}
+  // `console` outlives it.
+  StandardInput(Env& env, Console& console) : env_(env), console_(console) {}
   // What is there, at least one byte; empty at its end.
   Task<Result<Bytes>> read();
   // Without its newline; nothing at the end. INVALID for a line of more than 16 MiB.
@@ -23,6 +24,7 @@ class StandardInput {
 
  private:
   Env& env_;
+  Console& console_;
   Bytes buffer_;
   bool ended_ = false;
 };
@@ -43,12 +45,13 @@ class InputSource : public Source {
 
 class OutputSink : public Sink {
  public:
-  explicit OutputSink(Env& env) : env_(env) {}
+  OutputSink(Env& env, Console& console) : env_(env), console_(console) {}
   Task<Status> write(Bytes bytes) override;
   Status restart() override;
 
  private:
   Env& env_;
+  Console& console_;
   bool written_ = false;
 };
 

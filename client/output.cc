@@ -1,9 +1,7 @@
 #include "client/output.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <ctime>
 
 #include "common/base/path.h"
@@ -13,19 +11,7 @@ namespace {
 
 constexpr size_t kPendingMax = 1 << 16;
 
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    text.remove_prefix(written);
-  }
-  return true;
-}
-
 }  // namespace
-
-bool Output::on_terminal() const { return isatty(1); }
 
 void Output::line(std::string_view text) {
   pending_ += text;
@@ -44,7 +30,7 @@ void Output::done(std::string_view text, const Json& object) {
 void Output::note(std::string_view text) {
   if (quiet_) return;
   flush();
-  write_all(2, std::string(text) + "\n");
+  console_.write(Console::Stream::kError, std::string(text) + "\n");
 }
 
 void Output::error(const Error& error) {
@@ -61,20 +47,23 @@ void Output::error(const Error& error) {
       if (c == '\n' || c == '\r') c = ' ';
     }
   }
-  write_all(2, line + "\n");
+  console_.write(Console::Stream::kError, line + "\n");
 }
 
 bool Output::flush() {
-  if (!pending_.empty() && !broken_) broken_ = !write_all(1, pending_);
+  if (!pending_.empty() && !broken_) broken_ = !console_.write(Console::Stream::kOutput, pending_);
   pending_.clear();
   return !broken_;
 }
 
 ProgressBar::ProgressBar(const Output& output, std::string what, uint64_t total_bytes)
-    : shown_(!output.quiet() && isatty(2)), what_(std::move(what)), total_(total_bytes) {}
+    : console_(output.console()),
+      shown_(!output.quiet() && console_.on_terminal(Console::Stream::kError)),
+      what_(std::move(what)),
+      total_(total_bytes) {}
 
 ProgressBar::~ProgressBar() {
-  if (shown_ && drawn_ != Instant{}) write_all(2, "\r\x1b[K");
+  if (shown_ && drawn_ != Instant{}) console_.write(Console::Stream::kError, "\r\x1b[K");
 }
 
 void ProgressBar::show(uint64_t done_bytes, Instant now) {
@@ -86,7 +75,7 @@ void ProgressBar::show(uint64_t done_bytes, Instant now) {
   std::string line = fmt::format("\r\x1b[K{}  {}", what_, format_size(done_bytes));
   if (total_ > 0) line += fmt::format(" of {} ({} %)", format_size(total_), done_bytes * 100 / total_);
   if (seconds > 0.5) line += fmt::format("  {}/s", format_size(static_cast<uint64_t>(done_bytes / seconds)));
-  write_all(2, line);
+  console_.write(Console::Stream::kError, line);
 }
 
 std::string format_size(uint64_t bytes) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "client/console.h"
 #include "client/json.h"
 #include "common/base/result.h"
 #include "common/base/types.h"
@@ -14,15 +15,17 @@ namespace understudy::client {
 
 class Output {
  public:
-  Output(bool json, bool quiet) : json_(json), quiet_(quiet) {}
+  // `console` outlives it.
+  Output(bool json, bool quiet, Console& console = process_console()) : json_(json), quiet_(quiet), console_(console) {}
   ~Output() { flush(); }
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
 
   bool json() const { return json_; }
   bool quiet() const { return quiet_; }
+  Console& console() const { return console_; }
   // Whether results go to a terminal.
-  bool on_terminal() const;
+  bool on_terminal() const { return console_.on_terminal(Console::Stream::kOutput); }
 
   // A result line, kept until flush().
   void line(std::string_view text);
@@ -38,6 +41,7 @@ class Output {
  private:
   bool json_;
   bool quiet_;
+  Console& console_;
   bool broken_ = false;
   std::string pending_;
 };
@@ -55,6 +59,7 @@ class ProgressBar {
   void show(uint64_t done_bytes, Instant now);
 
  private:
+  Console& console_;
   bool shown_;
   std::string what_;
   uint64_t total_;

@@ -52,7 +52,7 @@ bool opens_edit_lines(const std::vector<Word>& words) {
 
 int exit_status(const Error& error) { return error.code == Code::kUnavailable ? 3 : 1; }
 
-Shell::Shell(Env& env, Session* session, Output* output) : env(env), session(*session), out(*output), input(env) {}
+Shell::Shell(Env& env, Session* session, Output* output) : env(env), session(*session), out(*output), input(env, output->console()) {}
 
 Task<int> Shell::run_one(std::vector<Word> words) {
   mode = Mode::kOneShot;

@@ -57,7 +57,7 @@ Task<Status> run_read(Shell* shell, Command command) {
     options.last = range.last;
   }
   shell->out.flush();
-  OutputSink sink(shell->env);
+  OutputSink sink(shell->env, shell->out.console());
   auto reading = shell->session.download(path, options, &sink);
   CO_ASSIGN_OR_RETURN(ReadAnswer answer, co_await reading);
   if (!answer.linearizable && !options.version) {
@@ -106,7 +106,7 @@ Task<Status> run_get(Shell* shell, Command command) {
   options.progress = [&bar, shell](uint64_t done) { bar.show(done, shell->env.clock.now()); };
   if (local == "-") {
     shell->out.flush();
-    OutputSink sink(shell->env);
+    OutputSink sink(shell->env, shell->out.console());
     auto downloading = shell->session.download(path, options, &sink);
     CO_RETURN_IF_ERROR(co_await downloading);
     co_return Status{};
