@@ -62,7 +62,7 @@ const std::vector<std::pair<std::string, std::string>> kOwners = {
 // Where the system may be called: the two worlds, programs' mains, and the client's few files that start
 // servers, sit on a terminal or walk the user's own files.
 const std::string kSystemFiles = "common/uv/.*|tests/.*|bench/.*|(nm|ss|client)/main\\.cc|"
-                                 "client/(spawn|local_cluster|terminal|line_editor|local_io|local_tree|output)\\.(cc|h)";
+                                 "client/(spawn|local_cluster|line_editor|local_io|console)\\.(cc|h)";
 const Names kSystemHeaders = {"unistd.h", "fcntl.h",   "signal.h", "csignal", "poll.h",  "dirent.h", "sys/",      "netinet/",
                               "arpa/",    "netdb.h",   "thread",   "mutex",   "future",  "iostream", "pthread.h", "linux/",
                               "spawn.h",  "termios.h", "random",   "atomic",  "condition_variable",  "filesystem", "fstream"};
