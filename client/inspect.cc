@@ -7,6 +7,7 @@
 #include "common/segment_log/log_reader.h"
 #include "common/sqlite/sqlite_db.h"
 #include "common/wire/commands.pb.h"
+#include "ss/records.h"
 
 namespace understudy::client {
 namespace {
@@ -17,9 +18,30 @@ constexpr uint32_t kNoteSizeMax = 1 << 16;
 // A name node's Raft entry has a head of fixed size: index, term, type.
 constexpr size_t kRaftHeadSize = 18;
 
-std::string_view storage_record_name(uint32_t type) {
-  constexpr std::string_view kNames[] = {"?", "EPOCH", "CHUNK", "VERSION", "NAME", "ASIDE", "STATE"};
-  return type < std::size(kNames) ? kNames[type] : "unknown";
+// A version of a big file names thousands of chunks.
+constexpr size_t kWordsMax = 600;
+
+template <class Message>
+std::string message_words(std::string_view name, const LogRecord& record) {
+  Message message;
+  if (!message.ParseFromString(record.head)) return std::string(name) + ", not readable";
+  std::string words = std::string(name) + " " + message.ShortDebugString();
+  if (words.size() > kWordsMax) words = words.substr(0, kWordsMax) + " ...";
+  if (!record.body.empty()) words += ", " + counted(record.body.size(), "byte");
+  return words;
+}
+
+std::string storage_record_words(const LogRecord& record) {
+  switch (static_cast<RecordType>(record.type)) {
+    case RecordType::kEpoch: return message_words<wire::EpochRecord>("EPOCH", record);
+    case RecordType::kChunk: return message_words<wire::ChunkRecord>("CHUNK", record);
+    case RecordType::kVersion: return message_words<wire::LocalVersion>("VERSION", record);
+    case RecordType::kName: return message_words<wire::NameRecord>("NAME", record);
+    case RecordType::kAside: return message_words<wire::AsideRecord>("ASIDE", record);
+    case RecordType::kState: return message_words<wire::StateRecord>("STATE", record);
+  }
+  return fmt::format("unknown, head {}, body {}", counted(record.head.size(), "byte"),
+                     counted(record.body.size(), "byte"));
 }
 
 std::string raft_entry_line(const LogRecord& record) {
@@ -35,17 +57,23 @@ std::string raft_entry_line(const LogRecord& record) {
   return words;
 }
 
+// Debug strings escape what is not plain text; this is for names in UTF-8.
+std::string one_line(std::string words) {
+  for (char& c : words) {
+    if (static_cast<uint8_t>(c) < 0x20) c = ' ';
+  }
+  return words;
+}
+
 void show_record(Output* out, const LogRecord& record) {
   bool raft = record.type == 1 && record.head.size() == kRaftHeadSize;
-  std::string words = raft ? raft_entry_line(record)
-                           : fmt::format("{}, head {}, body {}", storage_record_name(record.type),
-                                         counted(record.head.size(), "byte"), counted(record.body.size(), "byte"));
+  std::string words = raft ? raft_entry_line(record) : storage_record_words(record);
   if (out->json()) {
     out->object(Json().count("lsn", number(record.lsn)).count("durable_lsn", number(record.durable_lsn))
                     .count("type", record.type).count("head_size", record.head.size())
                     .count("body_size", record.body.size()).text("text", words));
   } else {
-    out->line(fmt::format("{:>12}  {}", number(record.lsn), printable(words)));
+    out->line(fmt::format("{:>12}  {}", number(record.lsn), one_line(words)));
   }
 }
 
