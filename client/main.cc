@@ -176,7 +176,7 @@ int run(const std::vector<std::string>& arguments) {
   }
   ClientOptions options = *std::move(parsed);
   Output out(options.json, options.quiet);
-  log_open({.level = LogLevel::kOff});
+  (void)log_open({.level = LogLevel::kOff});  // Standard error cannot fail to open.
   if (options.help || options.version) {
     std::string text = options.version ? fmt::format("understudy {}\n", kVersion) : options_help();
     text.pop_back();

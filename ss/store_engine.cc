@@ -88,7 +88,7 @@ Status StoreEngine::open_index() {
 
 Task<Status> StoreEngine::open_log() {
   CO_RETURN_IF_ERROR(open_index());
-  SegmentLogOptions options{options_.folder + "/log", store_id_};
+  SegmentLogOptions options{options_.folder + "/segments", store_id_};
   options.reserve_bytes = kReserveBytes;
   IndexDb* index = index_.get();
   CO_ASSIGN_OR_RETURN(log_, co_await SegmentLog::open(env_, options, index_->covered(), [index](LogRecord record) -> Status {

@@ -56,21 +56,27 @@ std::string json_quoted(std::string_view text) {
 
 }  // namespace
 
-void log_open(const LogOptions& options) {
+Status log_open(const LogOptions& options) {
   Sink& s = sink();
   spdlog::sink_ptr target;
-  if (options.file.empty()) {
-    target = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-  } else {
-    target = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file);
+  try {
+    if (options.file.empty()) {
+      target = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+    } else {
+      target = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file);
+    }
+  } catch (const spdlog::spdlog_ex& error) {
+    return fail(Code::kInvalid, error.what());
   }
   s.logger = std::make_shared<spdlog::logger>("understudy", target);
   s.logger->set_level(spdlog_level(options.level));
   s.logger->flush_on(spdlog::level::info);
+  s.logger->set_error_handler([](const std::string&) {});  // A full disk under the log ends no server.
   s.json = options.json;
   s.logger->set_pattern(options.json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%fZ","level":"%l","pid":%P,"message":%v})"
                                      : "%Y-%m-%dT%H:%M:%S.%fZ %l [%P] %v",
                         spdlog::pattern_time_type::utc);
+  return {};
 }
 
 void log_flush() { sink().logger->flush(); }

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "common/base/result.h"
+
 namespace understudy {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
@@ -18,7 +20,8 @@ struct LogOptions {
 };
 
 // Call once, before anything logs; without it, warnings and errors go to standard error.
-void log_open(const LogOptions& options);
+// INVALID: the file cannot be opened.
+[[nodiscard]] Status log_open(const LogOptions& options);
 void log_flush();
 bool log_level_enabled(LogLevel level);
 void log_line(LogLevel level, std::string_view message);

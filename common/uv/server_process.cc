@@ -42,8 +42,7 @@ Status open_server_log(const ServerFlags& flags) {
   else if (flags.log_level == "error") options.level = LogLevel::kError;
   else return fail(Code::kInvalid, flags.log_level + ": the log level is debug, info, warning or error");
   if (access(flags.data.c_str(), W_OK) != 0) return fail(Code::kInvalid, flags.data + ": " + std::strerror(errno));
-  log_open(options);
-  return {};
+  return log_open(options);
 }
 
 Status write_note(const std::string& folder, const std::string& name, const std::string& line) {

@@ -1,0 +1,118 @@
+// understudy-ss: a storage server as a process.
+#include <CLI/CLI.hpp>
+#include <signal.h>
+
+#include <cstdio>
+#include <string>
+
+#include "common/base/log.h"
+#include "common/uv/uv_runtime.h"
+#include "ss/storage_server.h"
+
+namespace understudy {
+namespace {
+
+constexpr int kExitRefused = 1;
+constexpr int kExitUsage = 2;
+
+struct Arguments {
+  StorageServerOptions server;
+  std::string log_level = "info";
+  std::string log_format = "text";
+};
+
+int refuse(const Error& error) {
+  std::fprintf(stderr, "error: %s\n", error.to_string().c_str());
+  return kExitRefused;
+}
+
+Task<void> stop_on_signal(UvRuntime* runtime, StorageServer* server) {
+  int signal = co_await runtime->signal({SIGTERM, SIGINT});
+  log_info(signal == SIGTERM ? "stopping: SIGTERM" : "stopping: SIGINT");
+  server->stop();
+}
+
+// The log is opened once the folder is ours: a refused start leaves no trace in it.
+Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, int* status) {
+  StorageServer server(runtime->env(), arguments->server);
+  if (auto opened = co_await server.open(); !opened) {
+    *status = refuse(opened.error());
+    co_return;
+  }
+  const std::string& level = arguments->log_level;
+  auto log = log_open({.file = arguments->server.folder + "/log",
+                       .level = level == "debug"     ? LogLevel::kDebug
+                                : level == "warning" ? LogLevel::kWarning
+                                : level == "error"   ? LogLevel::kError
+                                                     : LogLevel::kInfo,
+                       .json = arguments->log_format == "json"});
+  if (!log) {
+    *status = refuse(log.error());
+    co_return;
+  }
+  TaskGroup watching(runtime->env().executor);
+  watching.spawn(stop_on_signal(runtime, &server));
+  co_await server.run();
+  if (!server.result()) {
+    log_error("ended: " + server.result().error().to_string());
+    *status = refuse(server.result().error());
+  } else {
+    log_info("stopped");
+  }
+  log_flush();
+}
+
+int run_main(int argc, char** argv) {
+  Arguments arguments;
+  auto& server = arguments.server;
+  std::string name_nodes, join_token, metrics;
+  CLI::App app("A storage server of an Understudy store: holds file bytes and serves clients directly.",
+               "understudy-ss");
+  app.set_version_flag("--version", "understudy-ss " + std::string(kProgramVersion));
+  app.set_config("--config", "", "Read options from FILE (name=value lines)");
+  app.add_option("--name", server.name, "This server: ss1, or ss1_backup for its backup")->required();
+  app.add_option("--data", server.folder, "The data folder; made if missing")->required();
+  app.add_option("--nm", name_nodes, "Name nodes: HOST:PORT[,HOST:PORT...]")->required();
+  app.add_option("--listen", server.listen, "Where clients connect; port 0: the kernel chooses")->capture_default_str();
+  app.add_option("--advertise", server.advertise, "HOST:PORT under which clients reach this server");
+  app.add_option("--backup-of", server.backup_of, "The server that this one is the backup of");
+  app.add_option("--join-token", join_token, "Not available in this version");
+  app.add_option("--metrics", metrics, "Not available in this version");
+  app.add_option("--log-level", arguments.log_level, "debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+  app.add_option("--log-format", arguments.log_format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // CLI11 reports --help and --version this way too.
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::fprintf(stderr, "error: INVALID: %s; see understudy-ss --help\n", error.what());
+    return kExitUsage;
+  }
+  for (auto [option, given] : {std::pair{"--join-token", !join_token.empty()}, {"--metrics", !metrics.empty()}}) {
+    if (!given) continue;
+    std::fprintf(stderr, "error: INVALID: %s: not available in this version\n", option);
+    return kExitUsage;
+  }
+  for (size_t at = 0; at <= name_nodes.size();) {
+    size_t comma = std::min(name_nodes.find(',', at), name_nodes.size());
+    if (comma > at) server.name_nodes.push_back(name_nodes.substr(at, comma - at));
+    at = comma + 1;
+  }
+  if (server.name_nodes.empty()) {
+    std::fprintf(stderr, "error: INVALID: --nm names no name node; give HOST:PORT\n");
+    return kExitUsage;
+  }
+  UvRuntime runtime;
+  int status = 0;
+  runtime.run(run_server(&runtime, &arguments, &status));
+  return status;
+}
+
+}  // namespace
+}  // namespace understudy
+
+int main(int argc, char** argv) { return understudy::run_main(argc, argv); }
