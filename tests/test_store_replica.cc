@@ -1,0 +1,222 @@
+// Two engines side by side, with the test in the name node's place: versions and
+// chunks handed over, digests compared, a diverged branch set aside.
+#include "tests/store_fixture.h"
+
+namespace understudy {
+namespace {
+
+class StoreReplicaTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(one_.open());
+    ASSERT_TRUE(two_.open());
+  }
+
+  static wire::FetchRequest wanted(uint64_t file, Version from, uint64_t bytes_max = UINT64_MAX) {
+    wire::FetchRequest request;
+    request.set_bytes_max(bytes_max);
+    auto* item = request.add_items();
+    item->set_file_id(file);
+    *item->mutable_from() = version_to_wire(from);
+    return request;
+  }
+  wire::FetchedFile fetch(StoreOnHost& from, uint64_t file, Version behind = {}, uint64_t bytes_max = UINT64_MAX) {
+    return from.await(from->fetch(wanted(file, behind, bytes_max))).value().files(0);
+  }
+  // "APPLIED", ... or the code of the error.
+  std::string apply(StoreOnHost& to, const wire::VersionRecord& version) {
+    wire::ApplyRequest request;
+    request.set_epoch(number(Epoch{version.version().epoch()}));
+    *request.add_items()->mutable_version() = version;
+    auto reply = to.await(to->apply(request));
+    return reply ? wire::ApplyOutcome::Outcome_Name(reply->outcomes(0).outcome()) : std::string(code_name(reply.error().code));
+  }
+  // What a worker does for one job. The number of chunks that travelled.
+  int replicate(StoreOnHost& from, StoreOnHost& to, uint64_t file, Version behind = {}) {
+    int chunks = 0;
+    for (const auto& version : fetch(from, file, behind).versions()) {
+      wire::MissingChunksRequest ask;
+      ask.set_file_id(file);
+      for (const auto& chunk : version.chunks()) ask.add_hashes(chunk.hash());
+      const auto missing = to.await(to->missing_chunks(ask)).value();
+      for (uint32_t index : missing.missing()) {
+        wire::FetchChunkRequest chunk;
+        chunk.set_file_id(file);
+        chunk.set_hash(ask.hashes(static_cast<int>(index)));
+        *chunk.mutable_version() = version.version();
+        Bytes bytes = from.await(from->fetch_chunk(chunk)).value();
+        ChunkHash hash;
+        CHECK(parse_chunk_hash(chunk.hash(), hash));
+        EXPECT_TRUE(to.await(to->store_chunk(FileId{file}, hash, bytes)));
+        ++chunks;
+      }
+      EXPECT_EQ(apply(to, version), "APPLIED");
+    }
+    return chunks;
+  }
+  std::vector<uint64_t> digests(StoreOnHost& store) {
+    auto reply = store.await(store->digest()).value();
+    return {reply.partitions().begin(), reply.partitions().end()};
+  }
+  std::string set_aside(StoreOnHost& store, uint64_t file, Version keep) {
+    wire::SetAsideRequest request;
+    auto* item = request.add_items();
+    item->set_file_id(file);
+    *item->mutable_keep() = version_to_wire(keep);
+    auto reply = store.await(store->set_aside(request));
+    if (!reply) return std::string(code_name(reply.error().code));
+    std::string story = reply->files(0).name();
+    for (const auto& version : reply->files(0).versions()) story += " " + version_from_wire(version).to_string();
+    return story;
+  }
+
+  sim::SimWorld world_{5};
+  StoreOnHost one_{world_, "ss1"};
+  StoreOnHost two_{world_, "ss2"};
+};
+
+TEST_F(StoreReplicaTest, HalvesBecomeEqual) {
+  const Bytes big = some_bytes(1, (2 << 20) + 1000);
+  one_.put(1, "small");
+  one_.append(1, "er");
+  one_.upload(2, big);
+  one_.put(3, "");
+  one_.remove(3);
+  EXPECT_EQ(replicate(one_, two_, 1), 0);
+  EXPECT_EQ(replicate(one_, two_, 2), 3);
+  EXPECT_NE(digests(one_), digests(two_));
+  replicate(one_, two_, 3);
+  EXPECT_EQ(digests(one_), digests(two_));
+  EXPECT_EQ(two_.get(1), "smaller");
+  EXPECT_TRUE(two_.get(2) == big);
+  EXPECT_EQ(two_.get(3), "NOT_FOUND");
+  EXPECT_EQ(two_->announceable(kNoLsn, 100).items.size(), 0u) << "what was replicated is not its own to announce";
+  // Only what differs travels.
+  one_.append(2, "tail");
+  EXPECT_EQ(replicate(one_, two_, 2, {Epoch{3}, 1}), 1);
+  EXPECT_TRUE(two_.get(2) == big + "tail");
+  ASSERT_TRUE(two_.rebuild());
+  EXPECT_EQ(digests(one_), digests(two_));
+  EXPECT_TRUE(two_.get(2) == big + "tail");
+}
+
+TEST_F(StoreReplicaTest, OutOfOrderIsRefused) {
+  one_.put(1, "a");
+  one_.put(1, "b");
+  one_.put(1, "c");
+  auto versions = fetch(one_, 1).versions();
+  ASSERT_EQ(versions.size(), 3);
+  EXPECT_EQ(apply(two_, versions[1]), "NOT_ON_HEAD");
+  EXPECT_EQ(apply(two_, versions[0]), "APPLIED");
+  EXPECT_EQ(apply(two_, versions[2]), "NOT_ON_HEAD");
+  EXPECT_EQ(apply(two_, versions[1]), "APPLIED");
+  EXPECT_EQ(apply(two_, versions[0]), "ALREADY");
+  EXPECT_EQ(two_.get(1), "b");
+  one_.put(2, Bytes(100'000, 'x'));
+  EXPECT_EQ(apply(two_, fetch(one_, 2).versions(0)), "CHUNK_MISSING");
+  EXPECT_EQ(two_->greatest_epoch(), Epoch{3});
+}
+
+TEST_F(StoreReplicaTest, AChunkThatIsNotWhatItsNameSaysIsRefused) {
+  EXPECT_EQ(two_.await([](FileStore* store) -> Task<Result<int>> {
+    CO_RETURN_IF_ERROR(co_await store->store_chunk(FileId{1}, chunk_hash("this"), "that"));
+    co_return 1;
+  }(two_.operator->())).error().code, Code::kCorrupt);
+}
+
+TEST_F(StoreReplicaTest, FetchTellsWhatItCannotGive) {
+  one_.put(1, "a");
+  one_.put(1, "b");
+  EXPECT_EQ(fetch(one_, 2).outcome(), wire::FetchedFile::GONE);
+  EXPECT_EQ(fetch(one_, 1, {Epoch{2}, 9}).outcome(), wire::FetchedFile::NOT_A_DESCENDANT);
+  auto part = fetch(one_, 1, {}, 1);
+  EXPECT_EQ(part.outcome(), wire::FetchedFile::NOT_YET);
+  EXPECT_EQ(part.versions_size(), 1);
+  EXPECT_EQ(fetch(one_, 1, {Epoch{3}, 2}).versions_size(), 0);
+}
+
+TEST_F(StoreReplicaTest, ARetryAfterFailoverIsAnsweredOnce) {
+  one_.append(1, "x", 1);
+  replicate(one_, two_, 1);
+  two_.epoch = 8;
+  EXPECT_EQ(two_.append(1, "x", 1), "3.1");
+  EXPECT_EQ(two_.get(1), "x");
+}
+
+TEST_F(StoreReplicaTest, WhatDivergedIsSetAsideAndStays) {
+  one_.put(1, "common");
+  replicate(one_, two_, 1);
+  one_.put(1, "only here", 1);
+  one_.put(1, "only here too");
+  one_.put(9, "never replicated");
+  two_.epoch = 8;
+  EXPECT_EQ(two_.put(1, "went on", 1), "8.1");
+  // The first half returns.
+  auto theirs = fetch(two_, 1, {Epoch{3}, 1}).versions(0);
+  EXPECT_EQ(apply(one_, theirs), "NOT_ON_HEAD");
+  EXPECT_EQ(set_aside(one_, 1, {Epoch{7}, 7}), "NOT_FOUND");
+  EXPECT_EQ(set_aside(one_, 1, {Epoch{3}, 1}), "f1 3.3 3.2");
+  EXPECT_EQ(set_aside(one_, 1, {Epoch{3}, 1}), "f1");
+  EXPECT_EQ(set_aside(one_, 9, {}), "f9 3.1");
+  EXPECT_EQ(one_.get(1), "common");
+  EXPECT_EQ(one_.get(9), "NOT_FOUND");
+  EXPECT_EQ(apply(one_, theirs), "APPLIED");
+  for (int opened = 0; opened < 3; ++opened) {
+    EXPECT_EQ(one_.get(1), "went on");
+    EXPECT_EQ(one_.get(1, {Epoch{3}, 2}), "only here");
+    EXPECT_EQ(one_.get(1, {Epoch{3}, 3}), "only here too");
+    EXPECT_EQ(one_.get(9, {Epoch{3}, 1}), "never replicated");
+    EXPECT_EQ(one_->divergent(FileId{1}), (std::vector<Version>{{Epoch{3}, 2}, {Epoch{3}, 3}}));
+    EXPECT_EQ(one_->divergent_count(), 3u);
+    EXPECT_EQ(one_->member_stat(FileId{1}).value().divergent_size(), 2);
+    EXPECT_EQ(digests(one_), digests(two_));
+    // The request counts where it went on, not where it was set aside.
+    EXPECT_EQ(one_->answered(FileId{1}, {77, 1})->version, (Version{Epoch{8}, 1}));
+    EXPECT_EQ(one_->announceable(kNoLsn, 100).items.size(), 1u);
+    std::string before = one_.dump();
+    ASSERT_TRUE(opened == 0 ? one_.reopen() : one_.rebuild());
+    EXPECT_EQ(one_.dump(), before);
+  }
+}
+
+TEST_F(StoreReplicaTest, PartitionsAreListedInPages) {
+  for (uint64_t i = 1; i <= 7; ++i) one_.put((uint64_t{600} << 54) + i, "x");
+  one_.put((uint64_t{3} << 54) + 1, "x");
+  one_.put((uint64_t{3} << 54) + 1, "y");
+  wire::ListPartitionRequest request;
+  request.add_partitions(600);
+  request.add_partitions(3);
+  request.set_limit(3);
+  std::vector<uint64_t> ids;
+  for (bool more = true; more;) {
+    auto reply = one_.await(one_->list_partition(request)).value();
+    for (const auto& file : reply.files()) ids.push_back(file.file_id());
+    EXPECT_LE(reply.files_size(), 3);
+    if (ids.size() == 3u) EXPECT_EQ(reply.files(0).recent_size(), 1);
+    more = reply.more();
+    request.set_after_file_id(ids.back());
+  }
+  ASSERT_EQ(ids.size(), 8u);
+  EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
+}
+
+TEST_F(StoreReplicaTest, NewerNamesWin) {
+  auto name = [&](uint64_t id, uint64_t meta_version, std::string text) {
+    wire::ApplyRequest request;
+    auto* record = request.add_items()->mutable_name();
+    record->set_object_id(id);
+    record->set_kind(wire::KIND_FOLDER);
+    record->set_meta_version(meta_version);
+    record->set_name(text);
+    return one_.await(one_->apply(request)).has_value();
+  };
+  EXPECT_TRUE(name(5, 10, "ten"));
+  EXPECT_TRUE(name(5, 9, "nine"));
+  EXPECT_EQ(one_->member_stat(FileId{5}).value().meta_version(), 10u);
+  EXPECT_NE(digests(one_)[0], 0u);
+  ASSERT_TRUE(one_.rebuild());
+  EXPECT_EQ(one_->member_stat(FileId{5}).value().meta_version(), 10u);
+}
+
+}  // namespace
+}  // namespace understudy
