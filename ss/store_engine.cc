@@ -51,16 +51,22 @@ Task<Status> StoreEngine::start() {
 
 Task<Status> StoreEngine::lock_and_identify() {
   CO_RETURN_IF_ERROR(make_folder_durably(env_, options_.folder));
-  CO_ASSIGN_OR_RETURN(lock_, env_.disk.lock(options_.folder + "/lock"));
+  auto lock = env_.disk.lock(options_.folder + "/lock");
+  if (!lock && lock.error().code == Code::kLocked) {
+    co_return fail(Code::kLocked, options_.folder + ": another process has this folder; stop it, or give another --data");
+  }
+  if (!lock) co_return std::unexpected(lock.error());
+  lock_ = *std::move(lock);
   const std::string path = options_.folder + "/store";
   auto content = co_await read_small_file(env_, path, 4096);
   if (!content && content.error().code != Code::kNotFound) co_return std::unexpected(content.error());
   if (!content) {
     CO_ASSIGN_OR_RETURN(auto names, env_.disk.list(options_.folder));
+    // Only what a start that was cut short, or whoever starts servers, leaves behind.
     for (const auto& name : names) {
-      if (name == "log" || name == "index.db" || name.starts_with("raft")) {
-        co_return fail(Code::kInvalid, fmt::format("{}: has {} but no file 'store': not a storage server's folder",
-                                                   options_.folder, name));
+      if (name != "lock" && name != "store.new" && name != "pid" && name != "address" && name != "log" && name != "stderr") {
+        co_return fail(Code::kInvalid, fmt::format("{}: has {} but no file 'store': not a storage server's folder; "
+                                                   "give an empty --data", options_.folder, name));
       }
     }
     store_id_ = fmt::format("{:016x}{:016x}", env_.random.next(), env_.random.next());

@@ -181,7 +181,7 @@ TEST_F(FileStoreTest, ADamagedChunkSpoilsItsFileOnly) {
   ss_.put(1, one);
   ss_.put(2, two);
   ss_.put(3, "small");
-  const std::string log = "/data/log/0000000000000000.log";
+  const std::string log = "/data/segments/0000000000000000.log";
   auto at = ss_.disk().peek(log)->find(one.substr(100'000, 50));
   ASSERT_NE(at, Bytes::npos);
   ASSERT_TRUE(ss_.await(ss_->close()));
