@@ -109,6 +109,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
   auto create = options.append ? wire::LocateRequest::LOOK_UP : wire::LocateRequest::IF_MISSING;
   auto create_request = next_request();
   uint64_t upload_id = env_.random.next() | 1;
+  commit.set_upload_id(upload_id);
   Patience patience(this, printable(path), true);
   std::optional<wire::Location> staged_at;
   for (int restarts = 0; restarts <= kRestartsMax;) {
