@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "common/base/log.h"
+#include "common/env/env_util.h"
 #include "nm/catalogue_change.h"
 
 namespace understudy {
@@ -217,7 +218,8 @@ Task<Status> Catalogue::make_durable() {
   }
   // Little is left by now; with nothing left at all the write-ahead log starts over.
   CO_RETURN_IF_ERROR(commit());
-  co_return store_->db().checkpoint_here();
+  CO_RETURN_IF_ERROR(store_->db().checkpoint_here());
+  co_return env_.disk.sync_folder(folder_of(store_->db().path()));
 }
 
 }  // namespace understudy

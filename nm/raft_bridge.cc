@@ -178,7 +178,7 @@ void RaftBridge::fill_batch() {
   }
 }
 
-bool RaftBridge::append_batch() {
+void RaftBridge::append_batch() {
   fill_batch();
   std::vector<raft_buffer> buffers;
   buffers.reserve(batch_.size());
@@ -201,10 +201,9 @@ bool RaftBridge::append_batch() {
   if (code != 0) {
     for (auto& buffer : buffers) raft_free(buffer.base);
     batch_ended(code);
-    return false;
+    return;
   }
   ++appends_;
-  return true;
 }
 
 void RaftBridge::apply_entry(const raft_buffer& buffer) {

@@ -86,7 +86,7 @@ class RaftBridge {
   // Commands per append so far, for tests and metrics.
   uint64_t appends() const { return appends_; }
 
-  // Refuses further proposals and waits for those under way, and a snapshot.
+  // Refuses further proposals and waits for those under way.
   Task<void> close();
 
  private:
@@ -101,11 +101,10 @@ class RaftBridge {
   Status check_belongs() const;
   Status check_space();
   Task<void> run();
-  bool append_batch();
+  void append_batch();
   void fill_batch();
   void apply_entry(const raft_buffer& buffer);
   void batch_ended(int status);
-  void resolve_rest(Error error);
   void watch_leadership();
   void watch_log_size();
   void fail_for_good(Error error);

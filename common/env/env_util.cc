@@ -1,14 +1,11 @@
 #include "common/env/env_util.h"
 
 namespace understudy {
-namespace {
 
 std::string folder_of(const std::string& path) {
   auto slash = path.rfind('/');
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
-
-}  // namespace
 
 Task<Result<Bytes>> read_small_file(Env& env, std::string path, uint32_t size_max) {
   CO_ASSIGN_OR_RETURN(auto file, env.disk.open(path, OpenMode::kRead));

@@ -8,6 +8,9 @@
 
 namespace understudy {
 
+// The folder that `path` stands in.
+std::string folder_of(const std::string& path);
+
 // A small whole file (a descriptor, a configuration). `size_max` bounds it: a longer one is CORRUPT.
 Task<Result<Bytes>> read_small_file(Env& env, std::string path, uint32_t size_max);
 
