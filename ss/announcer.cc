@@ -56,7 +56,9 @@ Task<void> Announcer::run(Peer* peer, Duration call_timeout) {
 Task<Status> Announcer::flush() {
   Lsn upto = state_->store->durable_lsn();
   while (looked_through_ < upto) {
-    if (state_->fence.serving() == kNoEpoch) co_return fail(Code::kMoved, "this server is not the acting primary");
+    if (state_->fence.serving() == kNoEpoch) {
+      co_return fail(Code::kMoved, "this server is not the acting primary");
+    }
     auto progress = progress_.wait();
     co_await progress;
   }

@@ -10,7 +10,9 @@
 
 namespace understudy {
 
-inline Task<Result<Reply>> refuse(Code code, std::string message) { co_return fail(code, std::move(message)); }
+inline Task<Result<Reply>> refuse(Code code, std::string message) {
+  co_return fail(code, std::move(message));
+}
 inline Task<Result<Reply>> refuse_damaged() { return refuse(Code::kInvalid, "the message is damaged"); }
 
 // Parses `message` and calls self->method(request).
@@ -23,8 +25,8 @@ Task<Result<Reply>> with(Self* self, Task<Result<Reply>> (Self::*method)(Request
 
 // The same with the request's body.
 template <class Request, class Self>
-Task<Result<Reply>> with(Self* self, Task<Result<Reply>> (Self::*method)(Request, Bytes), const Bytes& message,
-                         Bytes& body) {
+Task<Result<Reply>> with(Self* self, Task<Result<Reply>> (Self::*method)(Request, Bytes),
+                         const Bytes& message, Bytes& body) {
   Request request;
   if (!request.ParseFromString(message)) return refuse_damaged();
   return (self->*method)(std::move(request), std::move(body));
@@ -32,7 +34,8 @@ Task<Result<Reply>> with(Self* self, Task<Result<Reply>> (Self::*method)(Request
 
 // A call that the store answers as it is.
 template <class Request, class Answer>
-Task<Result<Reply>> answered(FileStore* store, Task<Result<Answer>> (FileStore::*method)(Request), Bytes message) {
+Task<Result<Reply>> answered(FileStore* store, Task<Result<Answer>> (FileStore::*method)(Request),
+                             Bytes message) {
   Request request;
   if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
   CO_ASSIGN_OR_RETURN(auto answer, co_await (store->*method)(std::move(request)));

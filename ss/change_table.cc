@@ -22,7 +22,8 @@ Task<void> ChangeTable::perform(Key key, Task<Result<VersionInfo>> change) {
   ended_.notify_all();
 }
 
-Task<void> ChangeTable::perform_unnamed(Promise<Result<VersionInfo>> asker, Task<Result<VersionInfo>> change) {
+Task<void> ChangeTable::perform_unnamed(Promise<Result<VersionInfo>> asker,
+                                        Task<Result<VersionInfo>> change) {
   auto result = co_await change;
   asker.try_set(std::move(result));
   ended_.notify_all();

@@ -9,14 +9,17 @@ namespace {
 
 Status check_body(const Bytes& body) {
   if (body.size() > kChunkSizeMax) {
-    return fail(Code::kInvalid, "a body is at most " + std::to_string(kChunkSizeMax) + " bytes; stage it in chunks");
+    return fail(Code::kInvalid,
+                "a body is at most " + std::to_string(kChunkSizeMax) + " bytes; stage it in chunks");
   }
   return {};
 }
 
 Status check_change_ids(uint64_t file, const wire::RequestNumber& request) {
   if (file == 0) return fail(Code::kInvalid, "a change names its file");
-  if (request.client() == 0 || request.sequence() == 0) return fail(Code::kInvalid, "a change carries a request number");
+  if (request.client() == 0 || request.sequence() == 0) {
+    return fail(Code::kInvalid, "a change carries a request number");
+  }
   return {};
 }
 
@@ -79,7 +82,8 @@ Task<Result<Reply>> ClientCalls::hello(Peer* peer, Bytes message) {
                                        ", the client " + std::to_string(request.protocol_version()) +
                                        "; use programs of one version");
   }
-  if (!request.cluster_id().empty() && !state_->cluster_id.empty() && request.cluster_id() != state_->cluster_id) {
+  const std::string& cluster = state_->cluster_id;
+  if (!request.cluster_id().empty() && !cluster.empty() && request.cluster_id() != cluster) {
     co_return fail(Code::kMoved, "this server belongs to another cluster");
   }
   client(peer).user = request.name();
@@ -159,7 +163,8 @@ Task<Result<VersionInfo>> ClientCalls::perform_append(Change change, Bytes conte
     CO_RETURN_IF_ERROR(state_->edits.may_append(file));
     appended = content;
   }
-  CO_ASSIGN_OR_RETURN(VersionInfo done, co_await state_->store->append(std::move(change), std::move(content)));
+  CO_ASSIGN_OR_RETURN(VersionInfo done,
+                      co_await state_->store->append(std::move(change), std::move(content)));
   if (!appended.empty()) state_->edits.on_append(file, done, appended);
   CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
   co_return done;
@@ -167,10 +172,14 @@ Task<Result<VersionInfo>> ClientCalls::perform_append(Change change, Bytes conte
 
 Task<Result<Reply>> ClientCalls::stage(wire::StageRequest request, Bytes body) {
   FileId file{request.file_id()};
-  if (file == kNoFile || body.empty()) co_return fail(Code::kInvalid, "a staged chunk names its file and has bytes");
+  if (file == kNoFile || body.empty()) {
+    co_return fail(Code::kInvalid, "a staged chunk names its file and has bytes");
+  }
   CO_RETURN_IF_ERROR(check_body(body));
   // Only the commit needs the lease; but who does not serve will not commit it either.
-  if (state_->fence.serving() == kNoEpoch) co_return fail(Code::kMoved, "this server is not the acting primary");
+  if (state_->fence.serving() == kNoEpoch) {
+    co_return fail(Code::kMoved, "this server is not the acting primary");
+  }
   CO_RETURN_IF_ERROR(state_->uploads.check(file, request.upload_id(), request.index()));
   uint64_t size = body.size();
   co_await state_->staging.acquire(size);
@@ -208,7 +217,8 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
   if (auto first = state_->store->answered(file, change.request)) {
     // The upload went with the first one. Its record may still be on its way to the
     // disk; the same change asked of the store waits for it.
-    CO_ASSIGN_OR_RETURN(VersionInfo done, co_await state_->store->commit(std::move(change), {}, request.append()));
+    CO_ASSIGN_OR_RETURN(VersionInfo done,
+                        co_await state_->store->commit(std::move(change), {}, request.append()));
     CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
     co_return done;
   }
@@ -235,7 +245,7 @@ Result<VersionInfo> ClientCalls::newest(FileId file, Version at_least) const {
   auto head = state_->store->info(file, {});
   if (at_least && (!head || head->version < at_least)) {
     if (!head && head.error().code != Code::kNotFound) return head;
-    return fail(Code::kConflict, "this half of the pair has not got version " + at_least.to_string() + " yet");
+    return fail(Code::kConflict, "this half has not got version " + at_least.to_string() + " yet");
   }
   return head;
 }
@@ -251,7 +261,8 @@ Task<Result<Reply>> ClientCalls::read(wire::ReadRequest request, std::string use
   if (request.offset() > version.size_bytes) {
     co_return fail(Code::kOutOfRange, "the file has " + std::to_string(version.size_bytes) + " bytes");
   }
-  uint64_t size = std::min<uint64_t>({request.length(), kChunkSizeMax, version.size_bytes - request.offset()});
+  uint64_t size = std::min<uint64_t>(
+      {request.length(), kChunkSizeMax, version.size_bytes - request.offset()});
   Reply reply;
   if (size > 0) {
     CO_ASSIGN_OR_RETURN(reply.body, co_await state_->store->read(file, version.version, request.offset(),
@@ -342,7 +353,9 @@ Task<Result<Reply>> ClientCalls::edit_commit(ConnectionId owner, Bytes message) 
   if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
   if (request.file_id() == 0) {
     FileId file = state_->edits.file_of(owner, request.session());
-    if (file == kNoFile) co_return fail(Code::kConflict, "this WRITE is over and changed nothing; open it again");
+    if (file == kNoFile) {
+      co_return fail(Code::kConflict, "this WRITE is over and changed nothing; open it again");
+    }
     request.set_file_id(number(file));
   }
   CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));

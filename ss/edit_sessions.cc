@@ -21,7 +21,8 @@ Bytes encode_edit_record(uint64_t ordinal, const Splice& splice) {
 
 }  // namespace
 
-EditSessions::EditSessions(Env& env, FileStore* store, FileGates* gates, EpochFence* fence, Duration idle_limit)
+EditSessions::EditSessions(Env& env, FileStore* store, FileGates* gates, EpochFence* fence,
+                           Duration idle_limit)
     : env_(env), store_(store), gates_(gates), fence_(fence), locks_(idle_limit) {}
 
 Task<Result<wire::EditOpenReply>> EditSessions::open(ConnectionId owner, wire::EditOpenRequest request) {
@@ -29,7 +30,9 @@ Task<Result<wire::EditOpenReply>> EditSessions::open(ConnectionId owner, wire::E
   Epoch epoch{request.epoch()};
   auto hold = co_await gates_->alone(file);
   CO_RETURN_IF_ERROR(fence_->check_change(epoch, env_.clock.now()));
-  if (sessions_.size() >= kSessionsMax) co_return fail(Code::kUnavailable, "too many sentences are open; try later");
+  if (sessions_.size() >= kSessionsMax) {
+    co_return fail(Code::kUnavailable, "too many sentences are open; try again later");
+  }
   CO_ASSIGN_OR_RETURN(VersionInfo head, store_->info(file, {}));
 
   SentenceFinder finder(request.sentence());
@@ -72,7 +75,8 @@ Result<EditSessions::Session*> EditSessions::find(ConnectionId owner, uint64_t s
   auto at = sessions_.find(WriteId{session});
   if (at == sessions_.end() || at->second.owner != owner) {
     return fail(Code::kConflict,
-                "this WRITE is over (idle for too long, or its server was replaced) and changed nothing; open it again");
+                "this WRITE is over (idle for too long, or its server was replaced) and changed nothing; "
+                "open it again");
   }
   return &at->second;
 }
@@ -82,7 +86,8 @@ FileId EditSessions::file_of(ConnectionId owner, uint64_t session) const {
   return at == sessions_.end() || at->second.owner != owner ? kNoFile : at->second.file;
 }
 
-Result<wire::EditInsertReply> EditSessions::insert(ConnectionId owner, const wire::EditInsertRequest& request) {
+Result<wire::EditInsertReply> EditSessions::insert(ConnectionId owner,
+                                                   const wire::EditInsertRequest& request) {
   ASSIGN_OR_RETURN(Session * session, find(owner, request.session()));
   locks_.touch(WriteId{request.session()}, env_.clock.now());
   RETURN_IF_ERROR(session->writing.insert(request.word(), request.content()));

@@ -73,7 +73,8 @@ int run_main(int argc, char** argv) {
   app.add_option("--name", server.name, "This server: ss1, or ss1_backup for its backup")->required();
   app.add_option("--data", server.folder, "The data folder; made if missing")->required();
   app.add_option("--nm", name_nodes, "Name nodes: HOST:PORT[,HOST:PORT...]")->required();
-  app.add_option("--listen", server.listen, "Where clients connect; port 0: the kernel chooses")->capture_default_str();
+  app.add_option("--listen", server.listen, "Where clients connect; port 0: the kernel chooses")
+      ->capture_default_str();
   app.add_option("--advertise", server.advertise, "HOST:PORT under which clients reach this server");
   app.add_option("--backup-of", server.backup_of, "The server that this one is the backup of");
   app.add_option("--join-token", join_token, "Not available in this version");
@@ -92,7 +93,8 @@ int run_main(int argc, char** argv) {
     std::fprintf(stderr, "error: INVALID: %s; see understudy-ss --help\n", error.what());
     return kExitUsage;
   }
-  for (auto [option, given] : {std::pair{"--join-token", !join_token.empty()}, {"--metrics", !metrics.empty()}}) {
+  for (auto [option, given] : {std::pair{"--join-token", !join_token.empty()},
+                               {"--metrics", !metrics.empty()}}) {
     if (!given) continue;
     std::fprintf(stderr, "error: INVALID: %s: not available in this version\n", option);
     return kExitUsage;

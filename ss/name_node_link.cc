@@ -18,7 +18,8 @@ constexpr uint32_t kHeartbeatsInFlightMax = 8;
 
 // Another name node, or the same a little later, may answer otherwise.
 bool is_passing(Code code) {
-  return code == Code::kUnavailable || code == Code::kMoved || code == Code::kInternal || code == Code::kStaleEpoch;
+  return code == Code::kUnavailable || code == Code::kMoved || code == Code::kInternal ||
+         code == Code::kStaleEpoch;
 }
 
 }  // namespace
@@ -39,8 +40,8 @@ struct NameNodeLink::Connected {
   TaskGroup tasks{link_->state_->env.executor};
 };
 
-NameNodeLink::NameNodeLink(ServerState* state, Announcer* announcer, PeerHandler* calls, Incarnation incarnation,
-                           Address address)
+NameNodeLink::NameNodeLink(ServerState* state, Announcer* announcer, PeerHandler* calls,
+                           Incarnation incarnation, Address address)
     : state_(state),
       announcer_(announcer),
       calls_(calls),
@@ -134,17 +135,20 @@ wire::RegisterRequest NameNodeLink::registration() {
 
 Task<Status> NameNodeLink::register_here(Peer* peer) {
   auto request = registration();
-  CO_ASSIGN_OR_RETURN(auto reply, co_await call<wire::RegisterReply>(peer, wire::REGISTER, request, kRegisterTimeout));
-  if (reply.cluster_id().empty() || (!state_->cluster_id.empty() && state_->cluster_id != reply.cluster_id())) {
-    co_return fail(Code::kConflict, "the data folder " + state_->options.folder + " belongs to another cluster (" +
-                                        state_->cluster_id + "); give another --data or --nm");
+  CO_ASSIGN_OR_RETURN(
+      auto reply, co_await call<wire::RegisterReply>(peer, wire::REGISTER, request, kRegisterTimeout));
+  if (!state_->cluster_id.empty() && state_->cluster_id != reply.cluster_id()) {
+    co_return fail(Code::kConflict, "the data folder " + state_->options.folder +
+                                        " belongs to another cluster (" + state_->cluster_id +
+                                        "); give another --data or --nm");
   }
   if (state_->cluster_id.empty()) {
     CO_RETURN_IF_ERROR(co_await state_->store->set_identity(reply.cluster_id(), state_->options.name));
     state_->cluster_id = reply.cluster_id();
   }
-  if (reply.heartbeat_interval_ms() > 0) heartbeat_interval_ = std::chrono::milliseconds(reply.heartbeat_interval_ms());
-  if (reply.failure_timeout_ms() > 0) failure_timeout_ = std::chrono::milliseconds(reply.failure_timeout_ms());
+  using std::chrono::milliseconds;
+  if (reply.heartbeat_interval_ms() > 0) heartbeat_interval_ = milliseconds(reply.heartbeat_interval_ms());
+  if (reply.failure_timeout_ms() > 0) failure_timeout_ = milliseconds(reply.failure_timeout_ms());
   if (!reply.durability().empty()) state_->durability = reply.durability();
   announcer_->go_on_behind(Lsn{reply.announced_lsn()});
   registered_ = true;
@@ -196,7 +200,9 @@ wire::HeartbeatRequest NameNodeLink::heartbeat_request() const {
   request.set_files(state_->store->file_count());
   request.set_bytes(state_->store->byte_count());
   request.set_divergent(state_->store->divergent_count());
-  if (auto space = state_->env.disk.space(state_->options.folder)) request.set_disk_free_bytes(space->free_bytes);
+  if (auto space = state_->env.disk.space(state_->options.folder)) {
+    request.set_disk_free_bytes(space->free_bytes);
+  }
   return request;
 }
 

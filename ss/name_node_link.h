@@ -20,7 +20,8 @@ namespace understudy {
 class NameNodeLink : public PeerHandler {
  public:
   // `address`: where clients reach this server. `calls` outlives the link.
-  NameNodeLink(ServerState* state, Announcer* announcer, PeerHandler* calls, Incarnation incarnation, Address address);
+  NameNodeLink(ServerState* state, Announcer* announcer, PeerHandler* calls, Incarnation incarnation,
+               Address address);
   ~NameNodeLink() override;
 
   // Until the name node refuses this server for good: then says why.

@@ -24,25 +24,27 @@ class Applying {
 }  // namespace
 
 Task<Result<Reply>> ReplicaCalls::handle(Peer*, uint16_t type, Bytes message, Bytes body) {
+  FileStore* store = state_->store;
   switch (type) {
     case wire::SERVE: return with<wire::ServeRequest>(this, &ReplicaCalls::serve, message);
     case wire::DRAIN: return with<wire::DrainRequest>(this, &ReplicaCalls::drain_call, message);
     case wire::FLUSH: return flush();
-    case wire::FETCH: return answered<wire::FetchRequest>(state_->store, &FileStore::fetch, std::move(message));
+    case wire::FETCH: return answered<wire::FetchRequest>(store, &FileStore::fetch, std::move(message));
     case wire::FETCH_CHUNK: return with<wire::FetchChunkRequest>(this, &ReplicaCalls::fetch_chunk, message);
     case wire::MISSING_CHUNKS:
-      return answered<wire::MissingChunksRequest>(state_->store, &FileStore::missing_chunks, std::move(message));
-    case wire::STORE_CHUNK: return with<wire::StoreChunkRequest>(this, &ReplicaCalls::store_chunk, message, body);
+      return answered<wire::MissingChunksRequest>(store, &FileStore::missing_chunks, std::move(message));
+    case wire::STORE_CHUNK:
+      return with<wire::StoreChunkRequest>(this, &ReplicaCalls::store_chunk, message, body);
     case wire::APPLY: return with<wire::ApplyRequest>(this, &ReplicaCalls::apply, message);
     case wire::SET_ASIDE: return with<wire::SetAsideRequest>(this, &ReplicaCalls::set_aside, message);
     case wire::DELETE_FILE: return with<wire::DeleteFileRequest>(this, &ReplicaCalls::delete_file, message);
-    case wire::DIGEST: return answered(state_->store, &FileStore::digest);
+    case wire::DIGEST: return answered(store, &FileStore::digest);
     case wire::LIST_PARTITION:
-      return answered<wire::ListPartitionRequest>(state_->store, &FileStore::list_partition, std::move(message));
+      return answered<wire::ListPartitionRequest>(store, &FileStore::list_partition, std::move(message));
     case wire::MEMBER_STAT: {
       wire::MemberStatRequest request;
-      if (!request.ParseFromString(message)) return refuse(Code::kInvalid, "the message is damaged");
-      return at_once(state_->store->member_stat(FileId{request.file_id()}));
+      if (!request.ParseFromString(message)) return refuse_damaged();
+      return at_once(store->member_stat(FileId{request.file_id()}));
     }
     default: return refuse(Code::kInvalid, "a storage server does not know this call; is one side newer?");
   }

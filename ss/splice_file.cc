@@ -53,14 +53,17 @@ Task<Result<VersionInfo>> splice_file(FileStore* store, Change change, VersionIn
   uint64_t begin = 0, end = base.size_bytes;
   if (!chunks.empty()) {
     uint64_t at = 0;
-    while (first + 1 < chunks.size() && at + chunks[first].size <= replaced.offset) at += chunks[first++].size;
+    while (first + 1 < chunks.size() && at + chunks[first].size <= replaced.offset) {
+      at += chunks[first++].size;
+    }
     begin = at;
     last = first;
     do at += chunks[last++].size;
     while (last < chunks.size() && at < replaced.end());
     end = at;
   }
-  CO_ASSIGN_OR_RETURN(Bytes middle, co_await read_span(store, file, base.version, {begin, replaced.offset - begin}));
+  CO_ASSIGN_OR_RETURN(Bytes middle,
+                      co_await read_span(store, file, base.version, {begin, replaced.offset - begin}));
   middle.append(inserted);
   inserted = {};
   CO_ASSIGN_OR_RETURN(Bytes tail,

@@ -1,5 +1,7 @@
 #include "ss/storage_server.h"
 
+#include <fmt/format.h>
+
 #include "common/base/log.h"
 #include "common/env/env_util.h"
 #include "common/wire/peer.h"
@@ -45,8 +47,8 @@ Task<Status> StorageServer::open() {
   std::string owner = store_->server_name();
   if (!owner.empty() && owner != options_.name) {
     store_.reset();
-    co_return fail(Code::kInvalid, "the data folder " + options_.folder + " belongs to " + owner + ", not to " +
-                                       options_.name + "; give another --data or --name");
+    co_return fail(Code::kInvalid, "the data folder " + options_.folder + " belongs to " + owner +
+                                       ", not to " + options_.name + "; give another --data or --name");
   }
   state_ = std::make_unique<ServerState>(env_, options_, store_.get());
   state_->cluster_id = store_->cluster_id();
@@ -75,11 +77,13 @@ Task<Status> StorageServer::serve() {
 
   Incarnation incarnation = env_.random.next() | 1;
   announcer_ = std::make_unique<Announcer>(state_.get(), incarnation);
-  replica_calls_ = std::make_unique<ReplicaCalls>(state_.get(), announcer_.get(), [this] { link_->heartbeat_soon(); });
-  link_ = std::make_unique<NameNodeLink>(state_.get(), announcer_.get(), replica_calls_.get(), incarnation, address_);
+  replica_calls_ = std::make_unique<ReplicaCalls>(state_.get(), announcer_.get(),
+                                                  [this] { link_->heartbeat_soon(); });
+  link_ = std::make_unique<NameNodeLink>(state_.get(), announcer_.get(), replica_calls_.get(), incarnation,
+                                         address_);
   client_calls_ = std::make_unique<ClientCalls>(state_.get());
-  log_info("storage server " + options_.name + " at " + address_ + ", store " + store_->store_id() + ", log up to " +
-           std::to_string(number(store_->durable_lsn())) + ", " + std::to_string(store_->file_count()) + " files");
+  log_info(fmt::format("storage server {} at {}, store {}, log up to {}, {} files", options_.name, address_,
+                       store_->store_id(), number(store_->durable_lsn()), store_->file_count()));
   tasks_.spawn(watch_store());
   tasks_.spawn(accept_clients());
   tasks_.spawn(stay_linked());

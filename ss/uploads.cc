@@ -31,7 +31,8 @@ uint64_t Uploads::add(FileId file, uint64_t upload, uint64_t index, ChunkRefInfo
   return entry.chunks.size();
 }
 
-Result<Uploads::Taken> Uploads::take(FileId file, uint64_t upload, uint64_t chunk_count, uint64_t size_bytes) {
+Result<Uploads::Taken> Uploads::take(FileId file, uint64_t upload, uint64_t chunk_count,
+                                     uint64_t size_bytes) {
   auto at = uploads_.find({file, upload});
   uint64_t next = 0, size = 0;
   if (at != uploads_.end()) {

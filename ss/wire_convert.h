@@ -13,8 +13,12 @@ inline wire::VersionNumber to_wire(Version version) {
   return number_of;
 }
 
-inline Version from_wire(const wire::VersionNumber& version) { return {Epoch{version.epoch()}, version.counter()}; }
+inline Version from_wire(const wire::VersionNumber& version) {
+  return {Epoch{version.epoch()}, version.counter()};
+}
 
-inline RequestId from_wire(const wire::RequestNumber& request) { return {request.client(), request.sequence()}; }
+inline RequestId from_wire(const wire::RequestNumber& request) {
+  return {request.client(), request.sequence()};
+}
 
 }  // namespace understudy

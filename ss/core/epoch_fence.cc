@@ -70,7 +70,7 @@ Status EpochFence::check_change(Epoch epoch, Instant now) const {
 Status EpochFence::check_acknowledge(Epoch epoch, Instant now) const {
   if (epoch != kNoEpoch && epoch == serving_ && now < lease_end_) return {};
   return fail(Code::kUnavailable,
-              "outcome unknown: the server's lease ran out while the change was made durable; look, or try again");
+              "outcome unknown: the server's lease ran out while the change was made durable");
 }
 
 Result<bool> EpochFence::check_read(Epoch epoch, Instant now) const {
