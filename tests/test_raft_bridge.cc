@@ -211,7 +211,7 @@ TEST_F(RaftBridgeTest, AFullDiskRefusesAndRecovers) {
   options.segment_size = 8192;  // Batches reach over the ends of segments.
   start(options);
   propose_all(0, 10);
-  host_.disk.set_quota(64 << 10);
+  host_.disk.set_quota(54 << 10);
   // Fills it with many at once, so that whole batches are refused; several times.
   int refused = 0;
   for (int round = 0; round < 5; ++round) {
