@@ -22,6 +22,7 @@ struct FakeCluster {
   wire::Location location;
   int creates = 0;
   std::map<std::string, std::map<uint64_t, Bytes>> staged;           // By server: chunk index -> bytes.
+  uint64_t upload_id = 0;                                            // Of what is staged.
   std::map<std::string, std::vector<wire::RequestNumber>> changes;   // By server: PUTs and COMMITs.
   std::map<std::string, Bytes> contents;                             // By server.
   std::map<std::string, uint64_t> counters;                          // By server: its version.
@@ -57,6 +58,7 @@ class FakeServer : public PeerHandler {
     if (type == wire::STAGE) {
       wire::StageRequest request;
       request.ParseFromString(message);
+      cluster_->upload_id = request.upload_id();
       cluster_->staged[name_][request.index()] = std::move(body);
       auto slow = sleep_for(env_, 5ms);
       co_await slow;
@@ -67,7 +69,8 @@ class FakeServer : public PeerHandler {
       request.ParseFromString(message);
       Bytes whole;
       for (uint64_t i = 0; i < request.chunk_count(); ++i) {
-        if (!cluster_->staged[name_].contains(i)) co_return fail(Code::kNotFound, "chunk not staged");
+        bool there = request.upload_id() == cluster_->upload_id && cluster_->staged[name_].contains(i);
+        if (!there) co_return fail(Code::kNotFound, "chunk not staged");
         whole += cluster_->staged[name_][i];
       }
       body = std::move(whole);
