@@ -150,11 +150,12 @@ Task<Status> get_file(Tree* tree, std::string remote, std::string local) {
   co_return Status{};
 }
 
-Status get_link(Tree* tree, const std::string& target, const std::string& local) {
+Status get_link(Tree* tree, const wire::Entry& entry, const std::string& local) {
   Disk& disk = tree->shell->env.disk;
   auto there = disk.info(local);
   if (there && there->kind != FileInfo::Kind::kFolder) RETURN_IF_ERROR(disk.remove(local));
-  RETURN_IF_ERROR(disk.make_link(target, local));
+  RETURN_IF_ERROR(disk.make_link(entry.link_target(), local));
+  RETURN_IF_ERROR(disk.set_attributes(local, 0, WallTime(std::chrono::microseconds(entry.modified_us()))));
   ++tree->links;
   return {};
 }
@@ -176,7 +177,7 @@ Task<Status> get_folder(Tree* tree, FolderPair folder, std::vector<FolderPair>* 
       if (entry.kind() == wire::KIND_FOLDER) {
         deeper->push_back({local, remote, {entry.mode(), entry.modified_us()}});
       } else if (entry.kind() == wire::KIND_LINK) {
-        CO_RETURN_IF_ERROR(get_link(tree, entry.link_target(), local));
+        CO_RETURN_IF_ERROR(get_link(tree, entry, local));
       } else {
         auto spawning = tree->spawn(get_file(tree, remote, local));
         co_await spawning;

@@ -138,6 +138,7 @@ class Disk {
   virtual Status remove(const std::string& path) = 0;  // A file, a link or an empty folder.
   virtual Status sync_folder(const std::string& folder) = 0;
   virtual Status make_link(const std::string& target, const std::string& path) = 0;
+  // Mode 0: left as it is. Of a link the link's own time (it has no mode).
   virtual Status set_attributes(const std::string& path, uint32_t mode, WallTime modified) = 0;
   // LOCKED if another process holds it. The file is made if it is not there.
   virtual Result<std::unique_ptr<FileLock>> lock(const std::string& path) = 0;

@@ -323,12 +323,12 @@ class UvDisk final : public Disk {
   }
 
   Status set_attributes(const std::string& path, uint32_t mode, WallTime modified) override {
-    if (chmod(path.c_str(), mode & 07777) != 0) return name_error(path, errno);
+    if (mode != 0 && chmod(path.c_str(), mode & 07777) != 0) return name_error(path, errno);
     auto since = modified.time_since_epoch();
     auto seconds = std::chrono::floor<std::chrono::seconds>(since);
     auto rest = std::chrono::nanoseconds(since - seconds);
     timespec times[2] = {{0, UTIME_OMIT}, {seconds.count(), rest.count()}};
-    if (utimensat(AT_FDCWD, path.c_str(), times, 0) != 0) return name_error(path, errno);
+    if (utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) return name_error(path, errno);
     return {};
   }
 

@@ -195,7 +195,7 @@ Status SimDiskView::set_attributes(const std::string& path, uint32_t mode, WallT
   RETURN_IF_ERROR(called(DiskCall::kName));
   InodeRef inode = disk().find(path);
   if (!inode) return fail(Code::kNotFound, path + ": no such file");
-  inode->mode = mode;
+  if (mode != 0) inode->mode = mode;
   inode->modified = modified;
   return {};
 }
