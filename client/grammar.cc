@@ -258,7 +258,7 @@ Result<Duration> parse_duration(std::string_view text) {
     std::string_view rest = text.substr(end - text.data());
     for (const Unit& unit : kUnits) {
       double nanoseconds = value * unit.nanoseconds;
-      if (rest == unit.name && nanoseconds < 9e18) return Duration(static_cast<int64_t>(nanoseconds));
+      if (rest == unit.name && nanoseconds < 1e17) return Duration(static_cast<int64_t>(nanoseconds));
     }
   }
   return fail(Code::kInvalid, printable(text) + " is no length of time; use 500ms, 30s, 10m or 24h");

@@ -86,6 +86,7 @@ std::expected<ClientOptions, Refusal> parse_options(const std::vector<std::strin
     } else if (name == "--timeout") {
       auto timeout = parse_duration(*value);
       if (!timeout) return std::unexpected(Refusal{std::move(timeout).error(), true});
+      if (*timeout <= Duration::zero()) return bad_option("--timeout takes more than 0");
       options.timeout = *timeout;
     } else if (name == "-q") {
       options.quiet = true;

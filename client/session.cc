@@ -1,5 +1,7 @@
 #include "client/session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "client/session_internal.h"
@@ -23,6 +25,14 @@ wire::VersionNumber wire_version(Version version) {
   number_.set_epoch(number(version.epoch));
   number_.set_counter(version.counter);
   return number_;
+}
+
+Error with_path(Error error, const std::string& path, uint64_t file_id) {
+  std::string name = fmt::format("file {:016x}", file_id);
+  if (size_t at = error.message.find(name); at != error.message.npos) {
+    error.message.replace(at, name.size(), printable(path));
+  }
+  return error;
 }
 
 Session::Session(Env& env, SessionOptions options)
@@ -161,7 +171,7 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
     bool from_cache = call.create != wire::LocateRequest::EXCLUSIVE && locations_.contains(call.path);
     auto locating = locate(call.path, call.create, create_request);
     auto located = co_await locating;
-    if (!located) co_return std::unexpected(std::move(located).error());
+    if (!located) co_return std::unexpected(patience.because(std::move(located).error()));
     wire::Location location = *std::move(located);
     // The name is made: from here on only where it is can change.
     if (location.created()) call.create = wire::LocateRequest::LOOK_UP;
@@ -173,7 +183,9 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
       Error& error = outcome.result.error();
       // What was known of the path may have been the mistake.
       bool stale_path = error.code == Code::kNotFound && from_cache && !looked_afresh;
-      if (!may_pass(error.code) && !stale_path) co_return std::unexpected(std::move(error));
+      if (!may_pass(error.code) && !stale_path) {
+        co_return std::unexpected(with_path(std::move(error), call.path, location.file_id()));
+      }
       if (stale_path) looked_afresh = true;
       if (outcome.sent && error.code == Code::kUnavailable) patience.was_sent();
       if (outcome.sent && error.code == Code::kMoved) patience.was_sent();

@@ -14,6 +14,9 @@ inline bool may_pass(Code code) {
   return code == Code::kUnavailable || code == Code::kStaleEpoch || code == Code::kMoved;
 }
 
+// Storage servers know a file by its id; whoever asked knows it by its path.
+Error with_path(Error error, const std::string& path, uint64_t file_id);
+
 // How long to go on, and what to say in the end.
 class Session::Patience {
  public:
@@ -30,6 +33,13 @@ class Session::Patience {
     auto slept = sleep_for(session_->env_, pause);
     co_await slept;
     co_return true;
+  }
+  // What the name node's refusal means for all that was tried before.
+  Error because(Error refusal) {
+    if (!change_ || !sent_ || refusal.code != Code::kUnavailable) return refusal;
+    reason_ = std::move(refusal.message);
+    if (size_t advice = reason_.rfind("; "); advice != reason_.npos) reason_.resize(advice);
+    return error();
   }
   Error error() const {
     std::string text = what_.empty() ? reason_ : what_ + ": " + reason_;

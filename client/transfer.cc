@@ -115,7 +115,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
   for (int restarts = 0; restarts <= kRestartsMax;) {
     auto locating = locate(path, create, create_request);
     auto located = co_await locating;
-    if (!located) co_return std::unexpected(std::move(located).error());
+    if (!located) co_return std::unexpected(patience.because(std::move(located).error()));
     wire::Location location = *std::move(located);
     if (location.created()) create = wire::LocateRequest::LOOK_UP;
     std::string reason = "no server of " + location.pair() + " takes writes now";
@@ -130,7 +130,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         commit.set_size_bytes(staging.size_bytes);
         patience.progressed();
       } else if (!may_pass(staged.error().code)) {
-        co_return std::unexpected(std::move(staged).error());
+        co_return std::unexpected(with_path(std::move(staged).error(), path, location.file_id()));
       } else if (staged.error().code == Code::kUnavailable) {
         // Its own patience is at its end, or the source cannot be read again.
         co_return fail(Code::kUnavailable, staged.error().message);
@@ -156,7 +156,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         staged_at.reset();
         ++restarts;
       } else if (!may_pass(error.code)) {
-        co_return std::unexpected(std::move(error));
+        co_return std::unexpected(with_path(std::move(error), path, location.file_id()));
       } else if (outcome.sent) {
         patience.was_sent();
       }
@@ -268,7 +268,9 @@ Task<Result<ReadAnswer>> Session::read(std::string path, ReadWant want) {
     }
     Error& error = outcome.result.error();
     bool stale_path = error.code == Code::kNotFound && from_cache && !looked_afresh;
-    if (!may_pass(error.code) && !stale_path) co_return std::unexpected(std::move(error));
+    if (!may_pass(error.code) && !stale_path) {
+      co_return std::unexpected(with_path(std::move(error), path, location.file_id()));
+    }
     if (stale_path) looked_afresh = true;
     locations_.erase(path);
     auto going_on = patience.again(std::move(error.message));

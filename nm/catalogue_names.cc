@@ -98,7 +98,9 @@ void Catalogue::create_file(const wire::CreateFile& command, Change& change) {
     if (there->kind == NodeKind::kFolder) return change.refuse(Code::kIsFolder, path + ": is a folder");
     if (there->kind == NodeKind::kLink) return change.refuse(Code::kExists, path + ": is a link");
     if (there->state == NodeState::kDeleting) return change.refuse(is_going(command.path()));
-    if (command.exclusive()) return change.refuse(Code::kExists, path + ": there is such a file already");
+    // Of a name that never got a version only the acting primary knows whether it is taken.
+    bool taken = there->state != NodeState::kPending;
+    if (command.exclusive() && taken) return change.refuse(Code::kExists, path + ": there is such a file already");
     change.outcome.set_object_id(number(there->id));
     change.outcome.set_kind(wire::KIND_FILE);
     return;

@@ -26,6 +26,7 @@ struct FakeCluster {
   std::map<std::string, std::vector<wire::RequestNumber>> changes;   // By server: PUTs and COMMITs.
   std::map<std::string, Bytes> contents;                             // By server.
   std::map<std::string, uint64_t> counters;                          // By server: its version.
+  std::optional<Error> refusal;                                      // What every storage server answers, if set.
   std::set<std::string> mute;                                        // Receive, and never answer.
 };
 
@@ -45,6 +46,7 @@ class FakeServer : public PeerHandler {
       }
       co_return make_reply(reply);
     }
+    if (cluster_->refusal) co_return std::unexpected(*cluster_->refusal);
     if (cluster_->mute.contains(name_)) {
       note(type, message);
       auto forever = sleep_for(env_, 24h);
@@ -239,6 +241,28 @@ TEST_F(ClientTest, what_may_have_happened_is_called_unknown) {
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, Code::kUnavailable);
   EXPECT_TRUE(done.error().message.starts_with("outcome unknown")) << done.error().message;
+}
+
+TEST_F(ClientTest, what_may_have_happened_is_called_unknown_when_the_name_node_is_gone_too) {
+  cluster_.mute.insert("ss1");
+  later(1s, [this] {
+    world_.kill(*servers_["nm"]);
+    world_.kill(*servers_["ss1"]);
+  });
+  auto done = await(session_->put("/a", "one", {}));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, Code::kUnavailable);
+  EXPECT_TRUE(done.error().message.starts_with("outcome unknown")) << done.error().message;
+}
+
+TEST_F(ClientTest, a_server_speaks_of_an_id_and_the_user_reads_a_path) {
+  cluster_.refusal = Error{Code::kNotFound, "file 0000000000000007: no version 9.9"};
+  auto read = await(session_->read("/a", {0, 100, Version{Epoch{9}, 9}}));
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().message, "/a: no version 9.9");
+  auto put = await(session_->put("/a", "one", {}));
+  ASSERT_FALSE(put);
+  EXPECT_EQ(put.error().message, "/a: no version 9.9");
 }
 
 TEST_F(ClientTest, what_was_never_sent_is_not) {

@@ -60,6 +60,7 @@ TEST(Path, PrintableIsOneShortLine) {
   EXPECT_EQ(printable("a\nb\xff"), "a\\x0ab\\xff");
   EXPECT_EQ(printable("ä"), "ä");
   EXPECT_LT(printable(std::string(10000, 'x')).size(), 100u);
+  EXPECT_EQ(printable_whole(std::string(300, 'x') + "\n"), std::string(300, 'x') + "\\x0a");
 }
 
 }  // namespace

@@ -21,9 +21,9 @@ Json entry_object(const wire::Entry& entry, std::string_view name_field) {
 }
 
 std::string entry_line(const wire::Entry& entry) {
-  std::string line = printable(entry.name());
+  std::string line = printable_whole(entry.name());
   if (entry.kind() == wire::KIND_FOLDER) line += "/";
-  if (entry.kind() == wire::KIND_LINK) line += " -> " + printable(entry.link_target());
+  if (entry.kind() == wire::KIND_LINK) line += " -> " + printable_whole(entry.link_target());
   return line;
 }
 
@@ -189,7 +189,7 @@ Task<Status> run_pwd(Shell* shell, Command command) {
   if (shell->out.json()) {
     shell->out.object(Json().text("path", shell->folder));
   } else {
-    shell->out.line(printable(shell->folder));
+    shell->out.line(printable_whole(shell->folder));
   }
   co_return Status{};
 }

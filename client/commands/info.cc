@@ -89,7 +89,7 @@ Task<Status> run_info(Shell* shell, Command command) {
   auto line = [shell](std::string_view field, const std::string& value) {
     shell->out.line(fmt::format("{:<14}{}", field, value));
   };
-  line("path", printable(path));
+  line("path", printable_whole(path));
   line("owner", name.owner());
   line("created", format_time(stat.created_us()));
   line("modified", format_time(stat.modified_us()) + " by " + stat.modified_by());

@@ -122,13 +122,14 @@ bool is_valid_utf8(std::string_view text) {
   return true;
 }
 
-std::string printable(std::string_view text) {
-  constexpr size_t kShownMax = 80;
+namespace {
+
+std::string printable_up_to(std::string_view text, size_t shown_max) {
   constexpr char kDigits[] = "0123456789abcdef";
   std::string shown;
   auto rest = text;
   while (!rest.empty()) {
-    if (shown.size() >= kShownMax) return shown + "...";
+    if (shown.size() >= shown_max) return shown + "...";
     auto before = rest;
     uint32_t character = take_character(rest);
     auto bytes = before.substr(0, before.size() - rest.size());
@@ -144,5 +145,11 @@ std::string printable(std::string_view text) {
   }
   return shown;
 }
+
+}  // namespace
+
+std::string printable(std::string_view text) { return printable_up_to(text, 80); }
+
+std::string printable_whole(std::string_view text) { return printable_up_to(text, text.npos); }
 
 }  // namespace understudy

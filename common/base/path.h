@@ -37,5 +37,7 @@ bool is_valid_utf8(std::string_view text);
 // A name as one line may show it: control characters and bytes that are not UTF-8
 // as \xHH, a long one shortened.
 std::string printable(std::string_view text);
+// The same in full, where the line is what was asked for.
+std::string printable_whole(std::string_view text);
 
 }  // namespace understudy
