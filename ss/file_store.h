@@ -55,8 +55,9 @@ struct VersionInfo {
   std::string user;
   uint32_t mode = 0;
   int64_t modified_us = 0;
-  int64_t created_us = 0;    // Time of the file's first version.
-  uint64_t versions = 0;     // Kept ones.
+  // info() only: the time of the file's first version; how many are kept.
+  int64_t created_us = 0;
+  uint64_t versions = 0;
 };
 
 struct ChunkRefInfo {

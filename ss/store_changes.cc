@@ -183,7 +183,10 @@ Task<Result<VersionInfo>> StoreEngine::finish(StoredVersionRef version) {
   auto durable = log_->durable(version->end);
   CO_RETURN_IF_ERROR(co_await durable);
   if (failure_) co_return fail(Code::kUnavailable, "outcome unknown: " + failure_->message);
-  co_return info(version->file(), version->version());
+  const auto& record = version->record();
+  VersionInfo info{version->version(), version->parent(), version->end, record.size_bytes(), record.time_us(),
+                   record.user(), record.mode(), record.modified_us()};
+  co_return info;
 }
 
 Task<Result<std::optional<VersionInfo>>> StoreEngine::first_answer(FileId file, RequestId request) {
@@ -195,16 +198,13 @@ Task<Result<std::optional<VersionInfo>>> StoreEngine::first_answer(FileId file, 
   }
   CO_ASSIGN_OR_RETURN(auto row, index_->request(file, request));
   if (!row) co_return std::nullopt;
-  CO_ASSIGN_OR_RETURN(auto info, info_of(*row));
-  co_return std::optional<VersionInfo>(info);
+  co_return info_of(*row);
 }
 
 std::optional<VersionInfo> StoreEngine::answered(FileId file, RequestId request) {
   auto row = index_->request(file, request);
   if (!row || !*row) return std::nullopt;
-  auto info = info_of(**row);
-  if (!info) return std::nullopt;
-  return *info;
+  return info_of(**row);
 }
 
 Task<Result<VersionInfo>> StoreEngine::submit(Change change, Content content) {

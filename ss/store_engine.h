@@ -136,7 +136,7 @@ class StoreEngine final : public FileStore {
 
   // store_reads.cc
   Result<VersionRow> durable_row(FileId file, Version version);
-  Result<VersionInfo> info_of(const VersionRow& row);
+  static VersionInfo info_of(const VersionRow& row);
   Task<Result<StoredVersionRef>> load(Lsn lsn, uint64_t size_hint);
   Task<Result<Bytes>> read_chunk(FileId file, ChunkHash hash, ChunkPlace place);
 

@@ -21,28 +21,20 @@ Result<VersionRow> StoreEngine::durable_row(FileId file, Version version) {
   return *std::move(row);
 }
 
-Result<VersionInfo> StoreEngine::info_of(const VersionRow& row) {
-  VersionInfo info;
-  info.version = row.version;
-  info.parent = row.parent;
-  info.lsn = row.end;
-  info.size_bytes = row.size_bytes;
-  info.time_us = row.time_us;
-  info.user = row.user;
-  info.mode = row.mode;
-  info.modified_us = row.modified_us;
-  ASSIGN_OR_RETURN(auto object, index_->object(row.file));
-  if (object) {
-    info.created_us = object->created_us;
-    info.versions = object->versions;
-  }
-  return info;
+VersionInfo StoreEngine::info_of(const VersionRow& row) {
+  return {row.version, row.parent, row.end, row.size_bytes, row.time_us, row.user, row.mode, row.modified_us};
 }
 
 Result<VersionInfo> StoreEngine::info(FileId file, Version version) {
   ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version));
   if (!version && row.deleted()) return fail(Code::kNotFound, name_of(file) + ": deleted");
-  return info_of(row);
+  VersionInfo info = info_of(row);
+  ASSIGN_OR_RETURN(auto object, index_->object(file));
+  if (object) {
+    info.created_us = object->created_us;
+    info.versions = object->versions;
+  }
+  return info;
 }
 
 Task<Result<StoredVersionRef>> StoreEngine::load(Lsn lsn, uint64_t size_hint) {

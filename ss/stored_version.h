@@ -3,8 +3,8 @@
 #pragma once
 
 #include <list>
-#include <map>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "common/base/chunk_hash.h"
@@ -56,7 +56,7 @@ class VersionCache {
   uint64_t bytes_max_;
   uint64_t bytes_ = 0;
   std::list<Lsn> uses_;  // Most recent first.
-  std::map<Lsn, Entry> entries_;
+  std::unordered_map<Lsn, Entry> entries_;  // Never iterated.
 };
 
 }  // namespace understudy
