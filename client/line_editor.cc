@@ -40,6 +40,8 @@ struct LineEditor::Thread {
   std::optional<Event> event;
   std::optional<std::vector<std::string>> candidates;
   bool stopping = false;
+  bool reading = false;  // Inside el_gets, which only a key ends.
+  bool closed = false;
 
   std::string prompt;
   std::string history_file;
@@ -58,6 +60,7 @@ struct LineEditor::Thread {
     of(editor)->interrupted = true;
     const LineInfo* line = el_line(editor);
     el_cursor(editor, static_cast<int>(line->lastchar - line->cursor));
+    static_cast<void>(!::write(1, "^C\n", 3));
     return CC_NEWLINE;
   }
 
@@ -146,14 +149,17 @@ struct LineEditor::Thread {
       if (stopping) break;
       prompt = *std::move(wanted_prompt);
       wanted_prompt.reset();
+      reading = true;
       lock.unlock();
       Event read = read_line();
       lock.lock();
+      reading = false;
       event = std::move(read);
       changed.notify_all();
     }
-    lock.unlock();
     close();
+    closed = true;
+    changed.notify_all();
   }
 };
 
@@ -171,6 +177,8 @@ LineEditor::~LineEditor() {
   std::unique_lock lock(thread_->mutex);
   thread_->stopping = true;
   thread_->changed.notify_all();
+  // The history is saved before the process ends.
+  thread_->changed.wait(lock, [this] { return thread_->closed || thread_->reading; });
 }
 
 Task<LineEditor::Event> LineEditor::next_event() {

@@ -65,6 +65,7 @@ Task<Result<Bytes>> InputSource::read(uint64_t offset, uint32_t size) {
 
 Task<Status> OutputSink::write(Bytes bytes) {
   written_ = true;
+  if (!bytes.empty()) at_line_start_ = bytes.back() == '\n';
   auto writing = console_.write_result(env_, std::move(bytes));
   co_return co_await writing;
 }

@@ -48,11 +48,14 @@ class OutputSink : public Sink {
   OutputSink(Env& env, Console& console) : env_(env), console_(console) {}
   Task<Status> write(Bytes bytes) override;
   Status restart() override;
+  // Whether a prompt behind it would stand at the start of a line.
+  bool at_line_start() const { return at_line_start_; }
 
  private:
   Env& env_;
   Console& console_;
   bool written_ = false;
+  bool at_line_start_ = true;
 };
 
 class FileSource : public Source {

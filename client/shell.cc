@@ -232,7 +232,10 @@ Task<int> Shell::run_interactive(LineEditor* editor, std::function<Future<int>()
       auto completing = editor->complete(std::move(candidates));
       event = co_await completing;
     }
-    if (event.kind == LineEditor::Event::Kind::kEnd) break;
+    if (event.kind == LineEditor::Event::Kind::kEnd) {
+      out.note("");
+      break;
+    }
     if (event.kind == LineEditor::Event::Kind::kInterrupted) continue;
     auto words = split_line(event.text);
     if (!words) {

@@ -18,6 +18,11 @@ Status check_input_free(const Shell* shell, std::string_view command) {
                                                      "use it one-shot, or name a file");
 }
 
+// At a prompt a content that ends within a line gets the rest of it.
+void end_line(Shell* shell, const OutputSink& sink) {
+  if (shell->mode == Shell::Mode::kInteractive && !sink.at_line_start()) shell->out.line("");
+}
+
 std::string done_line(std::string_view what, const std::string& path, const wire::VersionReply& reply) {
   return std::string(what) + " " + printable(path) + ", version " + version_text(reply.version()) + ", " +
          format_size(reply.size_bytes());
@@ -60,6 +65,7 @@ Task<Status> run_read(Shell* shell, Command command) {
   OutputSink sink(shell->env, shell->out.console());
   auto reading = shell->session.download(path, options, &sink);
   CO_ASSIGN_OR_RETURN(ReadAnswer answer, co_await reading);
+  end_line(shell, sink);
   if (!answer.linearizable && !options.version) {
     shell->out.note("note: " + answer.server + " answered with version " + answer.version.to_string() +
                     ", which may not be the newest");
@@ -109,6 +115,7 @@ Task<Status> run_get(Shell* shell, Command command) {
     OutputSink sink(shell->env, shell->out.console());
     auto downloading = shell->session.download(path, options, &sink);
     CO_RETURN_IF_ERROR(co_await downloading);
+    end_line(shell, sink);
     co_return Status{};
   }
   auto info = shell->env.disk.info(local);

@@ -73,7 +73,7 @@ Task<Status> run_info(Shell* shell, Command command) {
   const wire::NameRecord& name = location.name();
   if (shell->out.json()) {
     Json object;
-    object.text("path", path).text("owner", name.owner()).count("id", location.file_id());
+    object.text("path", path).text("owner", name.owner()).text("id", fmt::format("{:016x}", location.file_id()));
     object.time("created", stat.created_us()).time("modified", stat.modified_us());
     object.text("modified_by", stat.modified_by()).time("accessed", stat.accessed_us());
     object.text("accessed_by", stat.accessed_by()).count("size_bytes", stat.size_bytes());
