@@ -212,8 +212,13 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
   std::vector<bool> broken(jobs.size(), false);
   for (size_t i = 0; i < jobs.size(); ++i) {
     wire::FetchedFile& file = *fetched->mutable_files(static_cast<int>(i));
-    if (file.outcome() == wire::FetchedFile::NOT_YET) continue;
-    if (file.outcome() != wire::FetchedFile::OK) {
+    if (file.outcome() == wire::FetchedFile::NOT_YET) {
+      if (file.versions_size() == 0) continue;
+      // The first of many versions: the job goes on behind them, with as much to wait for as before.
+      jobs[i].to = from_wire(file.versions(file.versions_size() - 1).version());
+      jobs[i].newest_lsn = kNoLsn;
+      jobs[i].bytes = 0;
+    } else if (file.outcome() != wire::FetchedFile::OK) {
       broken[i] = true;
       continue;
     }

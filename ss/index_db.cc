@@ -15,13 +15,13 @@ constexpr std::string_view kStatePrefix = "state.";
 // lsn is the position of a record in the log. flags: 1 originated, 2 set aside.
 constexpr const char* kSchema = R"sql(
 CREATE TABLE IF NOT EXISTS changes(lsn INTEGER PRIMARY KEY, end_lsn INTEGER, file_id INTEGER, epoch INTEGER,
-  counter INTEGER, parent_epoch INTEGER, parent_counter INTEGER, client INTEGER, sequence INTEGER, kind INTEGER,
-  flags INTEGER, size INTEGER, new_bytes INTEGER, user TEXT, time_us INTEGER, mode INTEGER, modified_us INTEGER,
-  meta_version INTEGER);
+  counter INTEGER, parent_epoch INTEGER, parent_counter INTEGER, client INTEGER, sequence INTEGER,
+  kind INTEGER, flags INTEGER, size INTEGER, new_bytes INTEGER, user TEXT, time_us INTEGER, mode INTEGER,
+  modified_us INTEGER, meta_version INTEGER);
 CREATE UNIQUE INDEX IF NOT EXISTS changes_by_version ON changes(file_id, epoch, counter);
 CREATE INDEX IF NOT EXISTS changes_by_request ON changes(client, sequence) WHERE client <> 0;
-CREATE TABLE IF NOT EXISTS objects(id INTEGER PRIMARY KEY, kind INTEGER, meta_version INTEGER, name_lsn INTEGER,
-  created_us INTEGER, versions INTEGER, head_lsn INTEGER);
+CREATE TABLE IF NOT EXISTS objects(id INTEGER PRIMARY KEY, kind INTEGER, meta_version INTEGER,
+  name_lsn INTEGER, created_us INTEGER, versions INTEGER, head_lsn INTEGER);
 CREATE TABLE IF NOT EXISTS aside(file_id INTEGER, epoch INTEGER, counter INTEGER,
   PRIMARY KEY(file_id, epoch, counter)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
@@ -30,8 +30,9 @@ CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 constexpr uint64_t kOriginated = 1;
 constexpr uint64_t kAside = 2;
 
-#define CHANGE_COLUMNS                                                                                         \
-  "c.lsn, c.end_lsn, c.file_id, c.epoch, c.counter, c.parent_epoch, c.parent_counter, c.client, c.sequence, "  \
+#define CHANGE_COLUMNS                                                                            \
+  "c.lsn, c.end_lsn, c.file_id, c.epoch, c.counter, c.parent_epoch, c.parent_counter, c.client, " \
+  "c.sequence, "                                                                                  \
   "c.kind, c.flags, c.size, c.new_bytes, c.user, c.time_us, c.mode, c.modified_us, c.meta_version"
 constexpr int kChangeColumns = 18;
 
@@ -68,8 +69,9 @@ ObjectRow object_of(const SqliteStatement& row) {
   return object;
 }
 
-#define OBJECT_SELECT                                                                                     \
-  "SELECT o.id, o.kind, o.meta_version, o.name_lsn, o.created_us, o.versions, " CHANGE_COLUMNS " FROM objects o " \
+#define OBJECT_SELECT                                                                          \
+  "SELECT o.id, o.kind, o.meta_version, o.name_lsn, o.created_us, o.versions, " CHANGE_COLUMNS \
+  " FROM objects o "                                                                           \
   "LEFT JOIN changes c ON c.lsn = o.head_lsn "
 
 // Whether a half that lacks this object lacks anything: a file's name alone is
@@ -119,7 +121,8 @@ Status IndexDb::load(const StoreId& store_id) {
     return save_summary();
   }
   if (get.column_bytes(0) != wanted) {
-    return fail(Code::kCorrupt, fmt::format("{}: is the index \"{}\", not \"{}\"", db_->path(), get.column_bytes(0), wanted));
+    return fail(Code::kCorrupt,
+                fmt::format("{}: is the index \"{}\", not \"{}\"", db_->path(), get.column_bytes(0), wanted));
   }
   return restore_summary();
 }
@@ -142,9 +145,9 @@ Status IndexDb::restore_summary() {
   ASSIGN_OR_RETURN(bool found, get.step());
   BytesView value = found ? get.column_bytes(0) : BytesView();
   uint64_t covered, seen, served;
-  bool whole = get_fixed(value, covered) && get_fixed(value, totals_.files) && get_fixed(value, totals_.bytes) &&
-               get_fixed(value, totals_.divergent) && get_fixed(value, totals_.versions) && get_fixed(value, seen) &&
-               get_fixed(value, served);
+  bool whole = get_fixed(value, covered) && get_fixed(value, totals_.files) &&
+               get_fixed(value, totals_.bytes) && get_fixed(value, totals_.divergent) &&
+               get_fixed(value, totals_.versions) && get_fixed(value, seen) && get_fixed(value, served);
   for (uint64_t& digest : digests_) whole = whole && get_fixed(value, digest);
   if (!whole) return fail(Code::kCorrupt, db_->path() + ": the index has no summary");
   covered_ = committed_covered_ = Lsn{covered};
@@ -180,16 +183,28 @@ Status IndexDb::apply_version(const VersionRow& row) {
   ASSIGN_OR_RETURN(auto known, object(row.file));
   ObjectRow object = known.value_or(ObjectRow{row.file});
   if (known) count(object, -1);
-  RETURN_IF_ERROR(db_->statement("INSERT OR REPLACE INTO changes VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
-                                 "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)")
-                      .bind(number(row.lsn)).bind(number(row.end)).bind(number(row.file))
-                      .bind(number(row.version.epoch)).bind(row.version.counter)
-                      .bind(number(row.parent.epoch)).bind(row.parent.counter)
-                      .bind(row.request.client).bind(row.request.sequence)
-                      .bind(row.kind).bind(row.originated ? kOriginated : 0)
-                      .bind(row.size_bytes).bind(row.new_bytes).bind_text(row.user)
-                      .bind(static_cast<uint64_t>(row.time_us)).bind(row.mode)
-                      .bind(static_cast<uint64_t>(row.modified_us)).bind(row.meta_version).run());
+  RETURN_IF_ERROR(
+      db_->statement("INSERT OR REPLACE INTO changes VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+                     "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)")
+          .bind(number(row.lsn))
+          .bind(number(row.end))
+          .bind(number(row.file))
+          .bind(number(row.version.epoch))
+          .bind(row.version.counter)
+          .bind(number(row.parent.epoch))
+          .bind(row.parent.counter)
+          .bind(row.request.client)
+          .bind(row.request.sequence)
+          .bind(row.kind)
+          .bind(row.originated ? kOriginated : 0)
+          .bind(row.size_bytes)
+          .bind(row.new_bytes)
+          .bind_text(row.user)
+          .bind(static_cast<uint64_t>(row.time_us))
+          .bind(row.mode)
+          .bind(static_cast<uint64_t>(row.modified_us))
+          .bind(row.meta_version)
+          .run());
   if (object.versions == 0) object.created_us = row.time_us;
   object.kind = wire::KIND_FILE;
   object.versions += 1;
@@ -221,11 +236,18 @@ Status IndexDb::apply_aside(const AsideRow& row) {
   ObjectRow object = *std::move(known);
   count(object, -1);
   for (Version version : row.versions) {
-    RETURN_IF_ERROR(db_->statement("UPDATE changes SET flags = flags | 2 WHERE file_id = ?1 AND epoch = ?2 AND "
-                                   "counter = ?3")
-                        .bind(number(row.file)).bind(number(version.epoch)).bind(version.counter).run());
+    RETURN_IF_ERROR(
+        db_->statement("UPDATE changes SET flags = flags | 2 WHERE file_id = ?1 AND epoch = ?2 AND "
+                       "counter = ?3")
+            .bind(number(row.file))
+            .bind(number(version.epoch))
+            .bind(version.counter)
+            .run());
     RETURN_IF_ERROR(db_->statement("INSERT OR REPLACE INTO aside VALUES(?1, ?2, ?3)")
-                        .bind(number(row.file)).bind(number(version.epoch)).bind(version.counter).run());
+                        .bind(number(row.file))
+                        .bind(number(version.epoch))
+                        .bind(version.counter)
+                        .run());
   }
   totals_.divergent += row.versions.size();
   object.versions -= std::min<uint64_t>(object.versions, row.versions.size());
@@ -244,12 +266,19 @@ void IndexDb::count(const ObjectRow& object, int sign) {
 
 Status IndexDb::put_object(const ObjectRow& object, bool is_new) {
   auto put = is_new ? db_->statement("INSERT INTO objects VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")
-                    : db_->statement("UPDATE objects SET kind = ?2, meta_version = ?3, name_lsn = ?4, created_us = ?5, "
-                                     "versions = ?6, head_lsn = ?7 WHERE id = ?1");
-  put.bind(number(object.id)).bind(object.kind).bind(object.meta_version).bind(number(object.name_lsn))
-      .bind(static_cast<uint64_t>(object.created_us)).bind(object.versions);
-  if (object.head) put.bind(number(object.head->lsn));
-  else put.bind_null();
+                    : db_->statement(
+                          "UPDATE objects SET kind = ?2, meta_version = ?3, name_lsn = ?4, created_us = ?5, "
+                          "versions = ?6, head_lsn = ?7 WHERE id = ?1");
+  put.bind(number(object.id))
+      .bind(object.kind)
+      .bind(object.meta_version)
+      .bind(number(object.name_lsn))
+      .bind(static_cast<uint64_t>(object.created_us))
+      .bind(object.versions);
+  if (object.head)
+    put.bind(number(object.head->lsn));
+  else
+    put.bind_null();
   return put.run();
 }
 
@@ -303,7 +332,8 @@ Result<std::optional<ObjectRow>> IndexDb::object(FileId id) {
 }
 
 Result<std::optional<VersionRow>> IndexDb::head(FileId file) {
-  auto find = db_->statement("SELECT " CHANGE_COLUMNS " FROM objects o JOIN changes c ON c.lsn = o.head_lsn "
+  auto find = db_->statement("SELECT " CHANGE_COLUMNS
+                             " FROM objects o JOIN changes c ON c.lsn = o.head_lsn "
                              "WHERE o.id = ?1");
   ASSIGN_OR_RETURN(bool found, find.bind(number(file)).step());
   if (!found) return std::nullopt;
@@ -311,7 +341,8 @@ Result<std::optional<VersionRow>> IndexDb::head(FileId file) {
 }
 
 Result<std::optional<VersionRow>> IndexDb::version(FileId file, Version version) {
-  auto find = db_->statement("SELECT " CHANGE_COLUMNS " FROM changes c WHERE c.file_id = ?1 AND c.epoch = ?2 AND "
+  auto find = db_->statement("SELECT " CHANGE_COLUMNS
+                             " FROM changes c WHERE c.file_id = ?1 AND c.epoch = ?2 AND "
                              "c.counter = ?3");
   find.bind(number(file)).bind(number(version.epoch)).bind(version.counter);
   ASSIGN_OR_RETURN(bool found, find.step());
@@ -321,7 +352,8 @@ Result<std::optional<VersionRow>> IndexDb::version(FileId file, Version version)
 
 Result<std::optional<VersionRow>> IndexDb::request(FileId file, RequestId request) {
   if (!request) return std::nullopt;
-  auto find = db_->statement("SELECT " CHANGE_COLUMNS " FROM changes c WHERE c.client = ?1 AND c.sequence = ?2 AND "
+  auto find = db_->statement("SELECT " CHANGE_COLUMNS
+                             " FROM changes c WHERE c.client = ?1 AND c.sequence = ?2 AND "
                              "c.client <> 0 AND c.file_id = ?3 AND c.flags & 2 = 0");
   find.bind(request.client).bind(request.sequence).bind(number(file));
   ASSIGN_OR_RETURN(bool found, find.step());
@@ -352,7 +384,8 @@ Result<std::vector<Version>> IndexDb::aside(FileId file) {
 
 Result<std::vector<VersionRow>> IndexDb::originated(Lsn from, size_t count_max) {
   std::vector<VersionRow> all;
-  auto find = db_->statement("SELECT " CHANGE_COLUMNS " FROM changes c WHERE c.lsn >= ?1 AND c.flags & 3 = 1 "
+  auto find = db_->statement("SELECT " CHANGE_COLUMNS
+                             " FROM changes c WHERE c.lsn >= ?1 AND c.flags & 3 = 1 "
                              "ORDER BY c.lsn LIMIT ?2");
   find.bind(number(from)).bind(count_max);
   while (true) {
@@ -389,10 +422,11 @@ Result<Bytes> IndexDb::state(std::string_view key) {
 
 Result<std::string> IndexDb::dump() {
   std::string text;
-  const std::pair<const char*, int> tables[] = {{"SELECT * FROM changes ORDER BY lsn", kChangeColumns},
-                                                {"SELECT * FROM objects ORDER BY id", 7},
-                                                {"SELECT * FROM aside ORDER BY file_id, epoch, counter", 3},
-                                                {"SELECT * FROM meta WHERE key <> 'summary' ORDER BY key", 2}};
+  const std::pair<const char*, int> tables[] = {
+      {"SELECT * FROM changes ORDER BY lsn", kChangeColumns},
+      {"SELECT * FROM objects ORDER BY id", 7},
+      {"SELECT * FROM aside ORDER BY file_id, epoch, counter", 3},
+      {"SELECT * FROM meta WHERE key <> 'summary' ORDER BY key", 2}};
   for (auto [sql, columns] : tables) {
     auto rows = db_->statement(sql);
     while (true) {
@@ -402,8 +436,9 @@ Result<std::string> IndexDb::dump() {
       text += '\n';
     }
   }
-  text += fmt::format("{} files {} bytes {} divergent {} versions, epochs {} {}\n", totals_.files, totals_.bytes,
-                      totals_.divergent, totals_.versions, number(epoch_seen_), number(epoch_served_));
+  text +=
+      fmt::format("{} files {} bytes {} divergent {} versions, epochs {} {}\n", totals_.files, totals_.bytes,
+                  totals_.divergent, totals_.versions, number(epoch_seen_), number(epoch_served_));
   for (uint32_t i = 0; i < kPartitions; ++i) {
     if (digests_[i]) text += fmt::format("partition {} {:x}\n", i, digests_[i]);
   }

@@ -31,11 +31,11 @@ struct IndexTotals {
 // What is known of a file, folder or link.
 struct ObjectRow {
   FileId id = kNoFile;
-  uint32_t kind = 0;           // wire::NodeKind
+  uint32_t kind = 0;  // wire::NodeKind
   uint64_t meta_version = 0;
-  Lsn name_lsn{};              // The record that has its newest name; 0: none.
+  Lsn name_lsn{};  // The record that has its newest name; 0: none.
   int64_t created_us = 0;
-  uint64_t versions = 0;       // In the line of the head, about: set-aside ones are not counted.
+  uint64_t versions = 0;  // In the line of the head, about: set-aside ones are not counted.
   std::optional<VersionRow> head;
 };
 

@@ -11,8 +11,8 @@ template <class Message>
 Result<Message> parse(const LogRecord& record) {
   Message message;
   if (!message.ParseFromString(record.head)) {
-    return fail(Code::kCorrupt, fmt::format("the record at {} of type {} is no such record", number(record.lsn),
-                                            record.type));
+    return fail(Code::kCorrupt, fmt::format("the record at {} of type {} is no such record",
+                                            number(record.lsn), record.type));
   }
   return message;
 }
@@ -27,8 +27,8 @@ Result<IndexRecord> decode_version(const LogRecord& record) {
 
 Result<IndexRecord> decode_name(const LogRecord& record) {
   ASSIGN_OR_RETURN(auto name, parse<wire::NameRecord>(record));
-  return IndexRecord{record.end(), NameRow{record.lsn, FileId{name.object_id()}, static_cast<uint32_t>(name.kind()),
-                                           name.meta_version()}};
+  return IndexRecord{record.end(), NameRow{record.lsn, FileId{name.object_id()},
+                                           static_cast<uint32_t>(name.kind()), name.meta_version()}};
 }
 
 Result<IndexRecord> decode_aside(const LogRecord& record) {
@@ -44,7 +44,8 @@ std::string describe_version(const wire::LocalVersion& local) {
                      version.file_id(), version_from_wire(version.version()).to_string(),
                      version_from_wire(version.parent()).to_string(), wire::ChangeKind_Name(version.kind()),
                      version.size_bytes(), version.chunks_size(), version.request().client(),
-                     version.request().sequence(), version.user(), local.originated() ? "originated" : "replicated",
+                     version.request().sequence(), version.user(),
+                     local.originated() ? "originated" : "replicated",
                      version.has_name() ? " name " + version.name().name() : "");
 }
 
@@ -71,10 +72,14 @@ VersionRow version_row(const wire::LocalVersion& local) {
 
 Result<IndexRecord> decode_index_record(const LogRecord& record) {
   switch (RecordType{record.type}) {
-    case RecordType::kChunk: return IndexRecord{record.end(), std::monostate{}};
-    case RecordType::kVersion: return decode_version(record);
-    case RecordType::kName: return decode_name(record);
-    case RecordType::kAside: return decode_aside(record);
+    case RecordType::kChunk:
+      return IndexRecord{record.end(), std::monostate{}};
+    case RecordType::kVersion:
+      return decode_version(record);
+    case RecordType::kName:
+      return decode_name(record);
+    case RecordType::kAside:
+      return decode_aside(record);
     case RecordType::kEpoch: {
       ASSIGN_OR_RETURN(auto epoch, parse<wire::EpochRecord>(record));
       return IndexRecord{record.end(), EpochRow{Epoch{epoch.epoch()}, epoch.serving()}};
@@ -84,7 +89,8 @@ Result<IndexRecord> decode_index_record(const LogRecord& record) {
       return IndexRecord{record.end(), StateRow{state.key(), state.value()}};
     }
   }
-  return fail(Code::kCorrupt, fmt::format("the record at {} has the unknown type {}", number(record.lsn), record.type));
+  return fail(Code::kCorrupt,
+              fmt::format("the record at {} has the unknown type {}", number(record.lsn), record.type));
 }
 
 std::string describe_record(const LogRecord& record) {
@@ -102,8 +108,8 @@ std::string describe_record(const LogRecord& record) {
     case RecordType::kName:
       if (auto name = parse<wire::NameRecord>(record)) {
         return fmt::format("NAME {} {:016x} name {} in {:016x} owner {} meta_version {}",
-                           wire::NodeKind_Name(name->kind()), name->object_id(), name->name(), name->folder_id(),
-                           name->owner(), name->meta_version());
+                           wire::NodeKind_Name(name->kind()), name->object_id(), name->name(),
+                           name->folder_id(), name->owner(), name->meta_version());
       }
       break;
     case RecordType::kAside:
@@ -120,7 +126,8 @@ std::string describe_record(const LogRecord& record) {
       }
       break;
     case RecordType::kState:
-      if (auto state = parse<wire::StateRecord>(record)) return "STATE " + state->key() + " = " + state->value();
+      if (auto state = parse<wire::StateRecord>(record))
+        return "STATE " + state->key() + " = " + state->value();
       break;
   }
   return "no record of this program's";

@@ -28,9 +28,12 @@ enum class RecordType : uint32_t {
 // Contents up to this size stand in their version's record.
 inline constexpr uint64_t kInlineSizeMax = 64 << 10;
 
+// A version's list of chunks travels in one message (16 MiB) and stands in one record.
+inline constexpr uint64_t kChunksMax = 200 << 10;
+
 struct VersionRow {
-  Lsn lsn{};      // Where the record begins,
-  Lsn end{};      // and ends.
+  Lsn lsn{};  // Where the record begins,
+  Lsn end{};  // and ends.
   FileId file = kNoFile;
   Version version;
   Version parent;

@@ -73,14 +73,15 @@ Lsn StoreEngine::append_chunk(FileId file, HashedChunk chunk, LogWriter::Done do
   wire::ChunkRecord record;
   record.set_file_id(number(file));
   record.set_hash(chunk.hash.bytes.data(), chunk.hash.bytes.size());
-  LogEntry entry{static_cast<uint32_t>(RecordType::kChunk), record.SerializeAsString(), std::move(chunk.bytes),
-                 chunk.checksum};
+  LogEntry entry{static_cast<uint32_t>(RecordType::kChunk), record.SerializeAsString(),
+                 std::move(chunk.bytes), chunk.checksum};
   const uint64_t size = record_size(entry.head.size() + entry.body.size());
   auto placed = std::make_shared<Lsn>();
-  *placed = log_->append(std::move(entry), [this, placed, size, done = std::move(done)](const Status& status) mutable {
-    if (status) feed_index({Lsn{number(*placed) + size}, std::monostate{}});
-    if (done) done(status);
-  });
+  *placed = log_->append(std::move(entry),
+                         [this, placed, size, done = std::move(done)](const Status& status) mutable {
+                           if (status) feed_index({Lsn{number(*placed) + size}, std::monostate{}});
+                           if (done) done(status);
+                         });
   return *placed;
 }
 
@@ -88,14 +89,16 @@ Status StoreEngine::check_change(const Change& change, const Head& head) const {
   RETURN_IF_ERROR(writable());
   if (options_.may_append) RETURN_IF_ERROR(options_.may_append(change.epoch));
   if (head.deleted) return fail(Code::kNotFound, name_of(change.file) + ": deleted");
-  if (head.version && change.exclusive) return fail(Code::kExists, name_of(change.file) + ": is there already");
+  if (head.version && change.exclusive)
+    return fail(Code::kExists, name_of(change.file) + ": is there already");
   if (change.expected && change.expected != head.version) {
     return fail(Code::kConflict, fmt::format("{}: the newest version is {}, not {}", name_of(change.file),
                                              head.version.to_string(), change.expected.to_string()));
   }
   if (head.version.epoch > change.epoch) {
-    return fail(Code::kStaleEpoch, fmt::format("{}: has a version of epoch {}, behind {}", name_of(change.file),
-                                               number(head.version.epoch), number(change.epoch)));
+    return fail(Code::kStaleEpoch,
+                fmt::format("{}: has a version of epoch {}, behind {}", name_of(change.file),
+                            number(head.version.epoch), number(change.epoch)));
   }
   return {};
 }
@@ -127,16 +130,15 @@ Result<StoredVersionRef> StoreEngine::append_change(const Change& change, const 
     size += bytes;
   };
   for (int i = 0; i < content.kept; ++i) {
-    add_chunk(content.before->hash(i), content.before->record().chunks(i).size(), content.before->chunk_lsn(i));
+    add_chunk(content.before->hash(i), content.before->record().chunks(i).size(),
+              content.before->chunk_lsn(i));
   }
   for (auto& [chunk, lsn] : content.stored) {
     add_chunk(chunk.hash, chunk.size, lsn);
     new_bytes += chunk.size;
   }
-  // A record of that size is the limit: about 390,000 chunks.
-  const uint64_t list_bytes = uint64_t{50} * (record.chunks_size() + content.fresh.size());
-  if (list_bytes + change.edit_record.size() > kRecordPayloadMax - (1 << 20)) {
-    return fail(Code::kInvalid, name_of(change.file) + ": a file has at most 350 GiB in this version");
+  if (record.chunks_size() + content.fresh.size() > kChunksMax || change.edit_record.size() > (1 << 20)) {
+    return fail(Code::kInvalid, name_of(change.file) + ": a file has at most 200 GiB in this version");
   }
   for (auto& chunk : content.fresh) {
     const auto bytes = static_cast<uint32_t>(chunk.bytes.size());
@@ -154,9 +156,12 @@ Result<StoredVersionRef> StoreEngine::append_change(const Change& change, const 
 void StoreEngine::append_version(std::shared_ptr<StoredVersion> version) {
   const FileId file = version->file();
   const RequestId request{version->record().request().client(), version->record().request().sequence()};
-  LogEntry entry{static_cast<uint32_t>(RecordType::kVersion), version->local.SerializeAsString(),
-                 version->inline_content, {}};
-  version->lsn = log_->append(std::move(entry), [this, version](const Status& status) { version_done(version, status); });
+  LogEntry entry{static_cast<uint32_t>(RecordType::kVersion),
+                 version->local.SerializeAsString(),
+                 version->inline_content,
+                 {}};
+  version->lsn = log_->append(std::move(entry),
+                              [this, version](const Status& status) { version_done(version, status); });
   version->end = log_->end();
   if (request) requests_in_flight_[{file, request}] = version;
   OpenFile& open = open_[file];
@@ -168,7 +173,8 @@ void StoreEngine::append_version(std::shared_ptr<StoredVersion> version) {
 // anybody else runs: the head of the file is then the durable one again.
 void StoreEngine::version_done(const StoredVersionRef& version, const Status& status) {
   const FileId file = version->file();
-  requests_in_flight_.erase({file, {version->record().request().client(), version->record().request().sequence()}});
+  requests_in_flight_.erase(
+      {file, {version->record().request().client(), version->record().request().sequence()}});
   if (status) {
     VersionRow row = version_row(version->local);
     row.lsn = version->lsn;
@@ -184,8 +190,8 @@ Task<Result<VersionInfo>> StoreEngine::finish(StoredVersionRef version) {
   CO_RETURN_IF_ERROR(co_await durable);
   if (failure_) co_return fail(Code::kUnavailable, "outcome unknown: " + failure_->message);
   const auto& record = version->record();
-  VersionInfo info{version->version(), version->parent(), version->end, record.size_bytes(), record.time_us(),
-                   record.user(), record.mode(), record.modified_us()};
+  VersionInfo info{version->version(), version->parent(), version->end,  record.size_bytes(),
+                   record.time_us(),   record.user(),     record.mode(), record.modified_us()};
   co_return info;
 }
 
@@ -221,8 +227,10 @@ Task<Result<VersionInfo>> StoreEngine::submit(Change change, Content content) {
 Task<Result<VersionInfo>> StoreEngine::put(Change change, Bytes bytes) {
   if (bytes.size() > kChunkSizeMax) co_return fail(Code::kInvalid, "more than a chunk in one PUT");
   Content content;
-  if (bytes.size() <= kInlineSizeMax) content.inline_content = std::move(bytes);
-  else content.fresh = co_await hash_chunks(std::move(bytes));
+  if (bytes.size() <= kInlineSizeMax)
+    content.inline_content = std::move(bytes);
+  else
+    content.fresh = co_await hash_chunks(std::move(bytes));
   co_return co_await submit(std::move(change), std::move(content));
 }
 
@@ -249,8 +257,10 @@ Task<Result<StoreEngine::Content>> StoreEngine::appended_content(StoredVersionRe
     }
   }
   tail += bytes;
-  if (!content.before && tail.size() <= kInlineSizeMax) content.inline_content = std::move(tail);
-  else content.fresh = co_await hash_chunks(std::move(tail));
+  if (!content.before && tail.size() <= kInlineSizeMax)
+    content.inline_content = std::move(tail);
+  else
+    content.fresh = co_await hash_chunks(std::move(tail));
   co_return content;
 }
 
@@ -273,7 +283,8 @@ Task<Result<VersionInfo>> StoreEngine::append(Change change, Bytes bytes) {
 }
 
 Task<Result<ChunkRefInfo>> StoreEngine::stage(FileId file, Bytes bytes) {
-  if (bytes.empty() || bytes.size() > kChunkSizeMax) co_return fail(Code::kInvalid, "a chunk has 1 byte to 1 MiB");
+  if (bytes.empty() || bytes.size() > kChunkSizeMax)
+    co_return fail(Code::kInvalid, "a chunk has 1 byte to 1 MiB");
   CO_RETURN_IF_ERROR(writable());
   auto hashed = co_await hash_chunks(std::move(bytes));
   co_await log_->room(kBufferedMax);
@@ -284,9 +295,10 @@ Task<Result<ChunkRefInfo>> StoreEngine::stage(FileId file, Bytes bytes) {
     end = Lsn{number(place->lsn) + 1};
   } else {
     auto placed = std::make_shared<Lsn>();
-    *placed = append_chunk(file, std::move(hashed[0]), [this, file, hash = info.hash, placed](const Status& status) {
-      if (!status) pins_.drop(file, hash, *placed);
-    });
+    *placed = append_chunk(file, std::move(hashed[0]),
+                           [this, file, hash = info.hash, placed](const Status& status) {
+                             if (!status) pins_.drop(file, hash, *placed);
+                           });
     pins_.pin(file, info.hash, {*placed, info.size});
     end = log_->end();
   }
@@ -301,7 +313,8 @@ void StoreEngine::unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) {
 }
 
 // Where each of the chunks stands: pinned, or part of `head` (may be null).
-Result<StoreEngine::Content> StoreEngine::content_of_chunks(FileId file, const std::vector<ChunkRefInfo>& chunks,
+Result<StoreEngine::Content> StoreEngine::content_of_chunks(FileId file,
+                                                            const std::vector<ChunkRefInfo>& chunks,
                                                             StoredVersionRef head) {
   std::map<ChunkHash, ChunkPlace> of_head;
   for (int i = 0; head && i < head->record().chunks_size(); ++i) {
@@ -332,7 +345,8 @@ Task<Result<VersionInfo>> StoreEngine::commit(Change change, std::vector<ChunkRe
     }
     CO_ASSIGN_OR_RETURN(StoredVersionRef before, co_await load_head(change.file));
     std::vector<HashedChunk> small;
-    if (append && before && !before->inline_content.empty()) small = co_await hash_chunks(before->inline_content);
+    if (append && before && !before->inline_content.empty())
+      small = co_await hash_chunks(before->inline_content);
     CO_ASSIGN_OR_RETURN(Head head, head_of(change.file));
     if (head.version != (before ? before->version() : Version{})) continue;
     CO_ASSIGN_OR_RETURN(Content content, content_of_chunks(change.file, chunks, before));

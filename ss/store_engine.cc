@@ -53,7 +53,8 @@ Task<Status> StoreEngine::lock_and_identify() {
   CO_RETURN_IF_ERROR(make_folder_durably(env_, options_.folder));
   auto lock = env_.disk.lock(options_.folder + "/lock");
   if (!lock && lock.error().code == Code::kLocked) {
-    co_return fail(Code::kLocked, options_.folder + ": another process has this folder; stop it, or give another --data");
+    co_return fail(Code::kLocked,
+                   options_.folder + ": another process has this folder; stop it, or give another --data");
   }
   if (!lock) co_return std::unexpected(lock.error());
   lock_ = *std::move(lock);
@@ -64,16 +65,20 @@ Task<Status> StoreEngine::lock_and_identify() {
     CO_ASSIGN_OR_RETURN(auto names, env_.disk.list(options_.folder));
     // Only what a start that was cut short, or whoever starts servers, leaves behind.
     for (const auto& name : names) {
-      if (name != "lock" && name != "store.new" && name != "pid" && name != "address" && name != "log" && name != "stderr") {
-        co_return fail(Code::kInvalid, fmt::format("{}: has {} but no file 'store': not a storage server's folder; "
-                                                   "give an empty --data", options_.folder, name));
+      if (name != "lock" && name != "store.new" && name != "pid" && name != "address" && name != "log" &&
+          name != "stderr") {
+        co_return fail(Code::kInvalid,
+                       fmt::format("{}: has {} but no file 'store': not a storage server's folder; "
+                                   "give an empty --data",
+                                   options_.folder, name));
       }
     }
     store_id_ = fmt::format("{:016x}{:016x}", env_.random.next(), env_.random.next());
     co_return co_await replace_small_file(env_, path, fmt::format("{}{}\n", kStoreFormat, store_id_));
   }
   if (!content->starts_with(kStoreFormat) || content->size() != kStoreFormat.size() + kStoreIdDigits + 1) {
-    co_return fail(Code::kInvalid, path + ": made by another program, or in a format that this one does not know");
+    co_return fail(Code::kInvalid,
+                   path + ": made by another program, or in a format that this one does not know");
   }
   store_id_ = content->substr(kStoreFormat.size(), kStoreIdDigits);
   co_return Status{};
@@ -97,16 +102,17 @@ Task<Status> StoreEngine::open_log() {
   SegmentLogOptions options{options_.folder + "/segments", store_id_};
   options.reserve_bytes = kReserveBytes;
   IndexDb* index = index_.get();
-  CO_ASSIGN_OR_RETURN(log_, co_await SegmentLog::open(env_, options, index_->covered(), [index](LogRecord record) -> Status {
-    auto decoded = decode_index_record(record);
-    if (!decoded) return std::unexpected(decoded.error());
-    if (std::holds_alternative<std::monostate>(decoded->row)) {
-      index->cover(decoded->end);
-      return {};
-    }
-    RETURN_IF_ERROR(index->apply(*decoded));
-    return index->uncommitted() < kUncommittedMax ? Status() : index->commit();
-  }));
+  CO_ASSIGN_OR_RETURN(
+      log_, co_await SegmentLog::open(env_, options, index_->covered(), [index](LogRecord record) -> Status {
+        auto decoded = decode_index_record(record);
+        if (!decoded) return std::unexpected(decoded.error());
+        if (std::holds_alternative<std::monostate>(decoded->row)) {
+          index->cover(decoded->end);
+          return {};
+        }
+        RETURN_IF_ERROR(index->apply(*decoded));
+        return index->uncommitted() < kUncommittedMax ? Status() : index->commit();
+      }));
   co_return index_->commit();
 }
 
@@ -146,7 +152,8 @@ void StoreEngine::feed_index(IndexRecord record) {
 Status StoreEngine::commit_index() {
   auto committed = index_->commit();
   const bool full = !committed && committed.error().code == Code::kNoSpace;
-  if (full && !index_full_) log_warning(committed.error().message + "; changes are refused until there is space");
+  if (full && !index_full_)
+    log_warning(committed.error().message + "; changes are refused until there is space");
   index_full_ = full;
   if (full) return {};
   return committed;
@@ -166,7 +173,8 @@ Task<void> StoreEngine::keep_index() {
       if (kept) kept = commit_index();
       // What came meanwhile is little; behind it the write-ahead log starts over.
       if (kept && !index_->dirty()) kept = index_->checkpoint_here();
-      if (!kept && (kept.error().code == Code::kNoSpace || kept.error().code == Code::kUnavailable)) kept = {};
+      if (!kept && (kept.error().code == Code::kNoSpace || kept.error().code == Code::kUnavailable))
+        kept = {};
     }
     if (!kept) broken(kept.error());
   }
@@ -218,9 +226,7 @@ Task<Status> StoreEngine::begin_epoch(Epoch epoch) {
   co_return co_await done;
 }
 
-bool StoreEngine::empty() const {
-  return index_->totals().versions == 0 && index_->epoch_seen() == kNoEpoch;
-}
+bool StoreEngine::empty() const { return index_->totals().versions == 0 && index_->epoch_seen() == kNoEpoch; }
 
 Task<Status> StoreEngine::close() {
   auto flush = log_->flush();

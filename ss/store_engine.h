@@ -95,11 +95,11 @@ class StoreEngine final : public FileStore {
   // The content of a change, ready to be appended without a wait.
   struct Content {
     Bytes inline_content;
-    StoredVersionRef before;           // Its first `kept` chunks come first, if set;
+    StoredVersionRef before;  // Its first `kept` chunks come first, if set;
     int kept = 0;
     std::vector<std::pair<ChunkRefInfo, Lsn>> stored;  // then these, which stand in the log;
-    std::vector<HashedChunk> fresh;    // then these, which do not.
-    uint64_t shared_bytes = 0;         // So much of `stored` is the version before's.
+    std::vector<HashedChunk> fresh;                    // then these, which do not.
+    uint64_t shared_bytes = 0;                         // So much of `stored` is the version before's.
   };
   using InFlight = std::pair<FileId, RequestId>;
 
@@ -132,7 +132,8 @@ class StoreEngine final : public FileStore {
   Task<Result<VersionInfo>> submit(Change change, Content content);
   Task<Result<std::optional<VersionInfo>>> first_answer(FileId file, RequestId request);
   Task<Result<Content>> appended_content(StoredVersionRef before, Bytes content);
-  Result<Content> content_of_chunks(FileId file, const std::vector<ChunkRefInfo>& chunks, StoredVersionRef head);
+  Result<Content> content_of_chunks(FileId file, const std::vector<ChunkRefInfo>& chunks,
+                                    StoredVersionRef head);
 
   // store_reads.cc
   Result<VersionRow> durable_row(FileId file, Version version);

@@ -16,7 +16,8 @@ std::string name_of(FileId file) { return fmt::format("file {:016x}", number(fil
 Result<VersionRow> StoreEngine::durable_row(FileId file, Version version) {
   ASSIGN_OR_RETURN(auto row, version ? index_->version(file, version) : index_->head(file));
   if (!row) {
-    return fail(Code::kNotFound, name_of(file) + (version ? ": no version " + version.to_string() : ": no such file"));
+    return fail(Code::kNotFound,
+                name_of(file) + (version ? ": no version " + version.to_string() : ": no such file"));
   }
   return *std::move(row);
 }
@@ -56,7 +57,8 @@ Task<Result<Bytes>> StoreEngine::read_chunk(FileId file, ChunkHash hash, ChunkPl
   wire::ChunkRecord chunk;
   if (RecordType{record->type} != RecordType::kChunk || !chunk.ParseFromString(record->head) ||
       chunk.file_id() != number(file) || chunk.hash() != hash.view() || record->body.size() != place.size) {
-    co_return fail(Code::kCorrupt, fmt::format("{}: no chunk {} at {}", name_of(file), hash.to_hex(), number(place.lsn)));
+    co_return fail(Code::kCorrupt,
+                   fmt::format("{}: no chunk {} at {}", name_of(file), hash.to_hex(), number(place.lsn)));
   }
   co_return std::move(record->body);
 }
@@ -65,7 +67,8 @@ Task<Result<Bytes>> StoreEngine::read(FileId file, Version version, uint64_t off
   CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version));
   if (row.deleted()) co_return fail(Code::kNotFound, name_of(file) + ": deleted");
   if (offset > row.size_bytes) {
-    co_return fail(Code::kOutOfRange, fmt::format("{}: {} is behind the end at {}", name_of(file), offset, row.size_bytes));
+    co_return fail(Code::kOutOfRange,
+                   fmt::format("{}: {} is behind the end at {}", name_of(file), offset, row.size_bytes));
   }
   auto loaded = co_await load(row.lsn, row.size_bytes);
   if (!loaded) co_return fail(loaded.error().code, name_of(file) + ": " + loaded.error().message);
@@ -78,9 +81,12 @@ Task<Result<Bytes>> StoreEngine::read(FileId file, Version version, uint64_t off
     const uint32_t chunk_size = stored->record().chunks(i).size();
     const uint64_t from = std::max(offset, begin_of_chunk), to = std::min(end, begin_of_chunk + chunk_size);
     if (from < to) {
-      CO_ASSIGN_OR_RETURN(Bytes chunk, co_await read_chunk(file, stored->hash(i), {stored->chunk_lsn(i), chunk_size}));
-      if (from == begin_of_chunk && to == begin_of_chunk + chunk_size && result.empty()) result = std::move(chunk);
-      else result.append(chunk, from - begin_of_chunk, to - from);
+      CO_ASSIGN_OR_RETURN(Bytes chunk,
+                          co_await read_chunk(file, stored->hash(i), {stored->chunk_lsn(i), chunk_size}));
+      if (from == begin_of_chunk && to == begin_of_chunk + chunk_size && result.empty())
+        result = std::move(chunk);
+      else
+        result.append(chunk, from - begin_of_chunk, to - from);
     }
     begin_of_chunk += chunk_size;
   }

@@ -12,6 +12,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// Of versions in one reply, about; a single one may be larger.
+constexpr uint64_t kFetchBytesMax = 4 << 20;
 constexpr size_t kAncestorsMax = 64;
 constexpr uint64_t kBufferedMax = 16 << 20;
 // A replicated chunk that no version asked for so long is forgotten.
@@ -23,7 +25,8 @@ std::string name_of(FileId file) { return fmt::format("file {:016x}", number(fil
 
 // Versions (from, to] of one file, parents first. The walk goes back by numbers only;
 // then the versions are loaded one by one until `bytes_max` is reached.
-Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, uint64_t bytes_max, uint64_t* bytes_used) {
+Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, uint64_t bytes_max,
+                                                        uint64_t* bytes_used) {
   const FileId file{item.file_id()};
   const Version from = version_from_wire(item.from());
   wire::FetchedFile fetched;
@@ -48,6 +51,7 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, ui
     co_return fetched;
   }
   for (auto lsn = chain.rbegin(); lsn != chain.rend(); ++lsn) {
+    // A reply brings at least one version, so whoever asks again comes to an end.
     if (*bytes_used >= bytes_max) {
       fetched.set_outcome(wire::FetchedFile::NOT_YET);
       co_return fetched;
@@ -61,9 +65,11 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, ui
 
 Task<Result<wire::FetchReply>> StoreEngine::fetch(wire::FetchRequest request) {
   wire::FetchReply reply;
+  const uint64_t bytes_max =
+      std::min(request.bytes_max() ? request.bytes_max() : kFetchBytesMax, kFetchBytesMax);
   uint64_t bytes_used = 0;
   for (const auto& item : request.items()) {
-    CO_ASSIGN_OR_RETURN(*reply.add_files(), co_await fetch_file(item, request.bytes_max(), &bytes_used));
+    CO_ASSIGN_OR_RETURN(*reply.add_files(), co_await fetch_file(item, bytes_max, &bytes_used));
   }
   co_return reply;
 }
@@ -102,17 +108,21 @@ Task<Result<wire::MissingChunksReply>> StoreEngine::missing_chunks(wire::Missing
     if (!parse_chunk_hash(request.hashes(i), hash)) co_return fail(Code::kInvalid, "no chunk hash");
     auto place = pins_.find(file, hash);
     if (auto found = known.find(hash); !place && found != known.end()) place = found->second;
-    if (place) pins_.keep(file, hash, *place, now + kKeepChunks);
-    else reply.add_missing(static_cast<uint32_t>(i));
+    if (place)
+      pins_.keep(file, hash, *place, now + kKeepChunks);
+    else
+      reply.add_missing(static_cast<uint32_t>(i));
   }
   co_return reply;
 }
 
 Task<Status> StoreEngine::store_chunk(FileId file, ChunkHash hash, Bytes content) {
-  if (content.empty() || content.size() > kChunkSizeMax) co_return fail(Code::kInvalid, "a chunk has 1 byte to 1 MiB");
+  if (content.empty() || content.size() > kChunkSizeMax)
+    co_return fail(Code::kInvalid, "a chunk has 1 byte to 1 MiB");
   CO_RETURN_IF_ERROR(writable());
   auto hashed = co_await hash_chunks(std::move(content));
-  if (hashed[0].hash != hash) co_return fail(Code::kCorrupt, name_of(file) + ": a chunk arrived that has another hash");
+  if (hashed[0].hash != hash)
+    co_return fail(Code::kCorrupt, name_of(file) + ": a chunk arrived that has another hash");
   co_await log_->room(kBufferedMax);
   const Instant until = env_.clock.now() + kKeepChunks;
   pins_.forget_idle(env_.clock.now());
@@ -156,8 +166,9 @@ Task<Result<wire::ApplyOutcome>> StoreEngine::apply_version(wire::VersionRecord 
   }
   if (known || head.version != parent) {
     outcome.set_outcome(wire::ApplyOutcome::NOT_ON_HEAD);
-    outcome.set_text(fmt::format("{}: {} goes onto {}, but the head is {}{}", name_of(file), wanted.to_string(),
-                                 parent.to_string(), head.version.to_string(), known ? "; it was set aside" : ""));
+    outcome.set_text(fmt::format("{}: {} goes onto {}, but the head is {}{}", name_of(file),
+                                 wanted.to_string(), parent.to_string(), head.version.to_string(),
+                                 known ? "; it was set aside" : ""));
     co_return outcome;
   }
   std::map<ChunkHash, ChunkPlace> of_parent;
@@ -180,7 +191,7 @@ Task<Result<wire::ApplyOutcome>> StoreEngine::apply_version(wire::VersionRecord 
     if (shared == of_parent.end()) new_bytes += chunk.size();
     stored->local.add_chunk_lsns(number(place->lsn));
   }
-  if (size != record.size_bytes() || record.ByteSizeLong() > kRecordPayloadMax - (1 << 20)) {
+  if (size != record.size_bytes() || record.chunks_size() > static_cast<int>(kChunksMax)) {
     co_return fail(Code::kInvalid, name_of(file) + ": a version whose parts do not add up to its size");
   }
   stored->local.set_new_bytes(new_bytes);
@@ -251,7 +262,8 @@ Task<Result<wire::ListPartitionReply>> StoreEngine::list_partition(wire::ListPar
       if (!objects[i].head) continue;
       *file->mutable_head() = version_to_wire(objects[i].head->version);
       file->set_deleted(objects[i].head->deleted());
-      CO_ASSIGN_OR_RETURN(auto recent, index_->ancestors(objects[i].id, objects[i].head->version, kAncestorsMax));
+      CO_ASSIGN_OR_RETURN(auto recent,
+                          index_->ancestors(objects[i].id, objects[i].head->version, kAncestorsMax));
       for (Version version : recent) *file->add_recent() = version_to_wire(version);
     }
     if (objects.size() > left) {
@@ -269,7 +281,8 @@ Task<Result<std::string>> StoreEngine::name_at(Lsn lsn) {
   if (lsn == kNoLsn) co_return std::string();
   CO_ASSIGN_OR_RETURN(LogRecord record, co_await log_->read(lsn, kInlineSizeMax));
   wire::NameRecord name;
-  if (RecordType{record.type} == RecordType::kName && name.ParseFromString(record.head)) co_return name.name();
+  if (RecordType{record.type} == RecordType::kName && name.ParseFromString(record.head))
+    co_return name.name();
   CO_ASSIGN_OR_RETURN(StoredVersionRef version, decode_stored_version(std::move(record)));
   co_return version->record().name().name();
 }
@@ -281,8 +294,8 @@ Result<std::vector<Version>> StoreEngine::behind(FileId file, Version keep) {
   for (Version at = head.version; at != keep;) {
     ASSIGN_OR_RETURN(auto row, at ? index_->version(file, at) : std::optional<VersionRow>());
     if (!row) {
-      return fail(Code::kConflict, fmt::format("{}: {} is no ancestor of the head {}", name_of(file), keep.to_string(),
-                                               head.version.to_string()));
+      return fail(Code::kConflict, fmt::format("{}: {} is no ancestor of the head {}", name_of(file),
+                                               keep.to_string(), head.version.to_string()));
     }
     versions.push_back(at);
     at = row->parent;
@@ -315,7 +328,8 @@ Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Versio
   OpenFile& open = open_[file];
   open.head = kept;
   ++open.in_flight;
-  auto appended = append_record(RecordType::kAside, aside.SerializeAsString(), {{}, AsideRow{file, keep, versions}});
+  auto appended =
+      append_record(RecordType::kAside, aside.SerializeAsString(), {{}, AsideRow{file, keep, versions}});
   CO_RETURN_IF_ERROR(co_await appended);
   co_return done;
 }

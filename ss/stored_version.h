@@ -32,7 +32,9 @@ struct StoredVersion {
   // As it travels between halves.
   wire::VersionRecord to_wire() const;
   // About what it takes in memory.
-  uint64_t memory_bytes() const { return 1024 + inline_content.size() + uint64_t{160} * record().chunks_size(); }
+  uint64_t memory_bytes() const {
+    return 1024 + inline_content.size() + uint64_t{160} * record().chunks_size();
+  }
 };
 
 using StoredVersionRef = std::shared_ptr<const StoredVersion>;
@@ -55,7 +57,7 @@ class VersionCache {
   };
   uint64_t bytes_max_;
   uint64_t bytes_ = 0;
-  std::list<Lsn> uses_;  // Most recent first.
+  std::list<Lsn> uses_;                     // Most recent first.
   std::unordered_map<Lsn, Entry> entries_;  // Never iterated.
 };
 

@@ -34,7 +34,8 @@ class StoreOnHost {
   }
   Status rebuild() {
     kill();
-    for (const char* part : {"", "-wal", "-shm"}) (void)host_.disk.remove(std::string("/data/index.db") + part);
+    for (const char* part : {"", "-wal", "-shm"})
+      (void)host_.disk.remove(std::string("/data/index.db") + part);
     return open();
   }
   bool alive() const { return process_ && process_->alive() && opened_->store; }

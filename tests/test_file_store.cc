@@ -158,7 +158,8 @@ Task<void> keep_reading(FileStore* store, Env* env, bool* bad, int* reads) {
     if (info) {
       auto bytes = co_await store->read(FileId{1}, info->version, 0, kChunkSizeMax);
       // A content is one letter, as often as its version says.
-      if (!bytes || bytes->size() != info->size_bytes || *bytes != Bytes(bytes->size(), (*bytes)[0])) *bad = true;
+      if (!bytes || bytes->size() != info->size_bytes || *bytes != Bytes(bytes->size(), (*bytes)[0]))
+        *bad = true;
       ++*reads;
     }
     auto turn = sleep_for(*env, 20us);
@@ -301,8 +302,8 @@ TEST(FileStorePowerTest, CutAtEveryWriteAndSync) {
     for (auto& [file, content] : history.acknowledged) {
       if (content.empty() && file < 10) continue;
       Bytes now = ss.get(file);
-      bool fine = now == content || (history.under_way && history.under_way->first == file &&
-                                     now == history.under_way->second);
+      bool fine = now == content ||
+                  (history.under_way && history.under_way->first == file && now == history.under_way->second);
       ASSERT_TRUE(fine) << "cut " << n << " file " << file << ": " << now.substr(0, 40);
     }
     std::string before = ss.dump();

@@ -32,8 +32,8 @@ struct Unsynced {
 };
 
 struct MemoryFile {
-  Bytes content;             // As programs see it.
-  Bytes synced;              // As a power cut may leave it, at the least.
+  Bytes content;  // As programs see it.
+  Bytes synced;   // As a power cut may leave it, at the least.
   std::vector<Unsynced> written;
 };
 
@@ -170,8 +170,13 @@ class SegmentLogTest : public testing::Test {
  protected:
   // The log touches none of the other parts of an Env.
   SegmentLogTest()
-      : env_{*static_cast<Clock*>(untouched_), *static_cast<Net*>(untouched_), disk_, *static_cast<Random*>(untouched_),
-             ready_, workers_, *static_cast<Processes*>(untouched_)} {}
+      : env_{*static_cast<Clock*>(untouched_),
+             *static_cast<Net*>(untouched_),
+             disk_,
+             *static_cast<Random*>(untouched_),
+             ready_,
+             workers_,
+             *static_cast<Processes*>(untouched_)} {}
 
   void drain() {
     while (ready_.run_one() || disk_.step()) {
@@ -190,8 +195,8 @@ class SegmentLogTest : public testing::Test {
   Status open(Lsn from = kNoLsn) {
     log_.reset();
     replayed_.clear();
-    auto log = await(SegmentLog::open(env_, {"log", "0123456789abcdef0123456789abcdef", segment_size_, 0}, from,
-                                      [this](LogRecord record) {
+    auto log = await(SegmentLog::open(env_, {"log", "0123456789abcdef0123456789abcdef", segment_size_, 0},
+                                      from, [this](LogRecord record) {
                                         replayed_.push_back(record.head + record.body);
                                         return Status();
                                       }));

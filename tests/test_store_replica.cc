@@ -20,7 +20,8 @@ class StoreReplicaTest : public testing::Test {
     *item->mutable_from() = version_to_wire(from);
     return request;
   }
-  wire::FetchedFile fetch(StoreOnHost& from, uint64_t file, Version behind = {}, uint64_t bytes_max = UINT64_MAX) {
+  wire::FetchedFile fetch(StoreOnHost& from, uint64_t file, Version behind = {},
+                          uint64_t bytes_max = UINT64_MAX) {
     return from.await(from->fetch(wanted(file, behind, bytes_max))).value().files(0);
   }
   // "APPLIED", ... or the code of the error.
@@ -29,7 +30,8 @@ class StoreReplicaTest : public testing::Test {
     request.set_epoch(number(Epoch{version.version().epoch()}));
     *request.add_items()->mutable_version() = version;
     auto reply = to.await(to->apply(request));
-    return reply ? wire::ApplyOutcome::Outcome_Name(reply->outcomes(0).outcome()) : std::string(code_name(reply.error().code));
+    return reply ? wire::ApplyOutcome::Outcome_Name(reply->outcomes(0).outcome())
+                 : std::string(code_name(reply.error().code));
   }
   // What a worker does for one job. The number of chunks that travelled.
   int replicate(StoreOnHost& from, StoreOnHost& to, uint64_t file, Version behind = {}) {
@@ -66,7 +68,8 @@ class StoreReplicaTest : public testing::Test {
     auto reply = store.await(store->set_aside(request));
     if (!reply) return std::string(code_name(reply.error().code));
     std::string story = reply->files(0).name();
-    for (const auto& version : reply->files(0).versions()) story += " " + version_from_wire(version).to_string();
+    for (const auto& version : reply->files(0).versions())
+      story += " " + version_from_wire(version).to_string();
     return story;
   }
 
@@ -90,7 +93,8 @@ TEST_F(StoreReplicaTest, HalvesBecomeEqual) {
   EXPECT_EQ(two_.get(1), "smaller");
   EXPECT_TRUE(two_.get(2) == big);
   EXPECT_EQ(two_.get(3), "NOT_FOUND");
-  EXPECT_EQ(two_->announceable(kNoLsn, 100).items.size(), 0u) << "what was replicated is not its own to announce";
+  EXPECT_EQ(two_->announceable(kNoLsn, 100).items.size(), 0u)
+      << "what was replicated is not its own to announce";
   // Only what differs travels.
   one_.append(2, "tail");
   EXPECT_EQ(replicate(one_, two_, 2, {Epoch{3}, 1}), 1);
@@ -119,9 +123,12 @@ TEST_F(StoreReplicaTest, OutOfOrderIsRefused) {
 
 TEST_F(StoreReplicaTest, AChunkThatIsNotWhatItsNameSaysIsRefused) {
   EXPECT_EQ(two_.await([](FileStore* store) -> Task<Result<int>> {
-    CO_RETURN_IF_ERROR(co_await store->store_chunk(FileId{1}, chunk_hash("this"), "that"));
-    co_return 1;
-  }(two_.operator->())).error().code, Code::kCorrupt);
+                  CO_RETURN_IF_ERROR(co_await store->store_chunk(FileId{1}, chunk_hash("this"), "that"));
+                  co_return 1;
+                }(two_.operator->()))
+                .error()
+                .code,
+            Code::kCorrupt);
 }
 
 TEST_F(StoreReplicaTest, FetchTellsWhatItCannotGive) {
@@ -133,6 +140,20 @@ TEST_F(StoreReplicaTest, FetchTellsWhatItCannotGive) {
   EXPECT_EQ(part.outcome(), wire::FetchedFile::NOT_YET);
   EXPECT_EQ(part.versions_size(), 1);
   EXPECT_EQ(fetch(one_, 1, {Epoch{3}, 2}).versions_size(), 0);
+}
+
+TEST_F(StoreReplicaTest, ALongLineOfVersionsTravelsInParts) {
+  for (int i = 0; i < 120; ++i) one_.put(1, Bytes(60'000, static_cast<char>('a' + i % 26)));
+  Version have;
+  int parts = 0;
+  for (bool more = true; more && parts < 10; ++parts) {
+    auto part = fetch(one_, 1, have, 0);
+    for (const auto& version : part.versions()) ASSERT_EQ(apply(two_, version), "APPLIED");
+    have = two_->info(FileId{1}, {})->version;
+    more = part.outcome() == wire::FetchedFile::NOT_YET;
+  }
+  EXPECT_EQ(parts, 2);
+  EXPECT_EQ(digests(one_), digests(two_));
 }
 
 TEST_F(StoreReplicaTest, ARetryAfterFailoverIsAnsweredOnce) {

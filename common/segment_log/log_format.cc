@@ -30,12 +30,14 @@ Bytes encode_segment_header(const SegmentHeader& header) {
 
 Result<std::optional<SegmentHeader>> decode_segment_header(BytesView bytes) {
   if (bytes.size() < kSegmentHeaderSize || !bytes.starts_with(kSegmentMagic)) return std::nullopt;
-  if (load_fixed<uint64_t>(bytes.data() + kSegmentChecksumAt) != checksum(bytes.substr(0, kSegmentChecksumAt))) {
+  if (load_fixed<uint64_t>(bytes.data() + kSegmentChecksumAt) !=
+      checksum(bytes.substr(0, kSegmentChecksumAt))) {
     return std::nullopt;
   }
   uint32_t format = load_fixed<uint32_t>(bytes.data() + 8);
   if (format != kSegmentFormat) {
-    return fail(Code::kCorrupt, fmt::format("segment format {}; this program knows {}", format, kSegmentFormat));
+    return fail(Code::kCorrupt,
+                fmt::format("segment format {}; this program knows {}", format, kSegmentFormat));
   }
   SegmentHeader header;
   header.store_id = bytes.substr(16, kStoreIdSize);

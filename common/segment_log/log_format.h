@@ -50,7 +50,9 @@ struct RecordHeader {
 };
 
 // What a record takes in the file.
-constexpr uint64_t record_size(uint64_t payload_size) { return (kRecordHeaderSize + payload_size + 7) / 8 * 8; }
+constexpr uint64_t record_size(uint64_t payload_size) {
+  return (kRecordHeaderSize + payload_size + 7) / 8 * 8;
+}
 
 // The part of the checksum that does not wait for durable_lsn to be known.
 uint64_t payload_checksum(BytesView head, uint64_t body_checksum);
@@ -72,7 +74,7 @@ struct LogRecord {
   Lsn end() const { return Lsn{number(lsn) + record_size(head.size() + body.size())}; }
 };
 
-std::string segment_name(Lsn base);                       // "0000000000000000.log"
+std::string segment_name(Lsn base);  // "0000000000000000.log"
 std::optional<Lsn> parse_segment_name(std::string_view name);
 
 }  // namespace understudy

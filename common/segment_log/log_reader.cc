@@ -33,7 +33,8 @@ Task<Result<std::optional<LogRecord>>> LogReader::record_at(uint64_t offset) {
   if (!holds(offset, kRecordHeaderSize)) CO_RETURN_IF_ERROR(co_await fill(offset, kRecordHeaderSize));
   if (!holds(offset, kRecordHeaderSize)) co_return std::nullopt;
   RecordHeader header;
-  if (!decode_record_header(view(offset, kRecordHeaderSize), Lsn{base_ + offset}, header)) co_return std::nullopt;
+  if (!decode_record_header(view(offset, kRecordHeaderSize), Lsn{base_ + offset}, header))
+    co_return std::nullopt;
   uint64_t size = record_size(header.payload_size());
   if (offset + size > file_size_) co_return std::nullopt;
   if (!holds(offset, size)) CO_RETURN_IF_ERROR(co_await fill(offset, size));
@@ -59,7 +60,9 @@ Task<Result<std::optional<LogRecord>>> LogReader::next() {
 Task<Result<bool>> LogReader::proves_damage() {
   for (uint64_t offset = offset_ + 8; offset + kRecordHeaderSize <= file_size_; offset += 8) {
     // Nearly every place fails here, without a coroutine.
-    if (holds(offset, kRecordHeaderSize) && load_fixed<uint64_t>(view(offset + 16, 8).data()) != base_ + offset) continue;
+    if (holds(offset, kRecordHeaderSize) &&
+        load_fixed<uint64_t>(view(offset + 16, 8).data()) != base_ + offset)
+      continue;
     CO_ASSIGN_OR_RETURN(auto record, co_await record_at(offset));
     if (record && record->durable_lsn > position()) co_return true;
   }

@@ -123,7 +123,8 @@ std::vector<Bytes> LogWriter::encode_batch() {
       pieces.push_back(std::exchange(piece, {}));
       pieces.push_back(std::move(record.body));
     }
-    piece.append(record_size(record.header.payload_size()) - kRecordHeaderSize - record.header.payload_size(), '\0');
+    piece.append(record_size(record.header.payload_size()) - kRecordHeaderSize - record.header.payload_size(),
+                 '\0');
   }
   if (!piece.empty()) pieces.push_back(std::move(piece));
   return pieces;
@@ -137,8 +138,9 @@ Task<Status> LogWriter::write_batch() {
   if (options_.reserve_bytes > 0) {
     auto space = env_.disk.space(files_->folder());
     if (space && space->free_bytes < options_.reserve_bytes + bytes) {
-      co_return fail(Code::kNoSpace, fmt::format("{}: {} MiB free; the last {} MiB are kept for the index",
-                                                 files_->folder(), space->free_bytes >> 20, options_.reserve_bytes >> 20));
+      co_return fail(Code::kNoSpace,
+                     fmt::format("{}: {} MiB free; the last {} MiB are kept for the index", files_->folder(),
+                                 space->free_bytes >> 20, options_.reserve_bytes >> 20));
     }
   }
   auto file = fresh ? files_->create(base) : files_->open(base);

@@ -48,7 +48,7 @@ class LogWriter {
   // Set when all below `position` is durable, or will not be.
   Future<Status> durable(Lsn position);
 
-  Lsn end() const { return end_; }          // Where the next append goes, about.
+  Lsn end() const { return end_; }  // Where the next append goes, about.
   Lsn durable_end() const { return durable_; }
   uint64_t buffered_bytes() const { return number(end_) - number(durable_); }
   // Waits while more than `bytes` wait for the disk.
@@ -95,9 +95,9 @@ class LogWriter {
   LogWriterOptions options_;
   Lsn end_;
   Lsn durable_;
-  Lsn end_base_;                  // The segment that end_ lies in.
-  std::deque<Pending> pending_;   // In order of position, behind...
-  std::deque<Pending> writing_;   // ...the batch under way.
+  Lsn end_base_;                 // The segment that end_ lies in.
+  std::deque<Pending> pending_;  // In order of position, behind...
+  std::deque<Pending> writing_;  // ...the batch under way.
   std::multimap<Lsn, Promise<Status>> waiters_;
   std::optional<Error> failure_;
   Promise<Unit> failed_;

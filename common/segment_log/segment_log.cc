@@ -92,7 +92,8 @@ Task<Result<Tail>> Opening::replay_segment(Lsn base, Lsn from, std::optional<Lsn
   CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
   Lsn start = std::max(from, Lsn{number(base) + kSegmentHeaderSize});
   if (number(start) > number(base) + size) {
-    co_return damaged(path, size, fmt::format("the log ends here, but position {} was durable", number(start)));
+    co_return damaged(path, size,
+                      fmt::format("the log ends here, but position {} was durable", number(start)));
   }
   LogReader reader(file, path, base, start, size);
   Lsn durable = from > base ? from : base;
@@ -109,7 +110,8 @@ Task<Result<Tail>> Opening::replay_segment(Lsn base, Lsn from, std::optional<Lsn
     if (end != *next_base) co_return damaged(path, end_offset, "a damaged record");
   } else if (!reader.at_file_end()) {
     CO_ASSIGN_OR_RETURN(bool damage, co_await reader.proves_damage());
-    if (damage) co_return damaged(path, end_offset, "a damaged record, and later ones that say it was durable");
+    if (damage)
+      co_return damaged(path, end_offset, "a damaged record, and later ones that say it was durable");
     log_info(fmt::format("{}: cutting off a torn tail of {} bytes", path, size - end_offset));
     CO_RETURN_IF_ERROR(file->truncate(end_offset));
   }
@@ -134,13 +136,14 @@ Task<Result<Lsn>> Opening::run(Lsn from) {
   CO_RETURN_IF_ERROR(files->scan());
   CO_RETURN_IF_ERROR(co_await drop_torn_last());
   if (files->empty()) {
-    if (from != kNoLsn) co_return fail(Code::kCorrupt, fmt::format("{}: no log, but position {} was durable",
-                                                                   files->folder(), number(from)));
+    if (from != kNoLsn)
+      co_return fail(Code::kCorrupt,
+                     fmt::format("{}: no log, but position {} was durable", files->folder(), number(from)));
     CO_RETURN_IF_ERROR(co_await create_first());
   }
   if (from != kNoLsn && from < files->first()) {
-    co_return fail(Code::kCorrupt, fmt::format("{}: the log begins at {}, behind position {}", files->folder(),
-                                               number(files->first()), number(from)));
+    co_return fail(Code::kCorrupt, fmt::format("{}: the log begins at {}, behind position {}",
+                                               files->folder(), number(files->first()), number(from)));
   }
   auto bases = files->bases_from(files->containing(from));
   Tail tail;
@@ -202,7 +205,8 @@ Task<Result<LogRecord>> SegmentLog::read(Lsn lsn, uint32_t size_hint) {
   }
   const uint64_t size = kRecordHeaderSize + header.payload_size();
   if (checking->bytes.size() < size) {
-    auto rest = file->read(offset + checking->bytes.size(), static_cast<uint32_t>(size - checking->bytes.size()));
+    auto rest =
+        file->read(offset + checking->bytes.size(), static_cast<uint32_t>(size - checking->bytes.size()));
     CO_ASSIGN_OR_RETURN(Bytes more, co_await rest);
     checking->bytes += more;
   }
@@ -270,7 +274,8 @@ Task<Status> SegmentLog::truncate_from(Lsn lsn) {
   co_return Status{};
 }
 
-Task<Status> describe_segment(Env& env, std::string path, std::function<std::string(const LogRecord&)> describe,
+Task<Status> describe_segment(Env& env, std::string path,
+                              std::function<std::string(const LogRecord&)> describe,
                               std::function<void(std::string line)> print) {
   CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, env.disk.open(path, OpenMode::kRead));
   CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
@@ -284,8 +289,9 @@ Task<Status> describe_segment(Env& env, std::string path, std::function<std::str
   while (true) {
     CO_ASSIGN_OR_RETURN(auto record, co_await reader.next());
     if (!record) break;
-    print(fmt::format("{} durable {} type {} head {} body {}: {}", number(record->lsn), number(record->durable_lsn),
-                      record->type, record->head.size(), record->body.size(), describe(*record)));
+    print(fmt::format("{} durable {} type {} head {} body {}: {}", number(record->lsn),
+                      number(record->durable_lsn), record->type, record->head.size(), record->body.size(),
+                      describe(*record)));
   }
   if (!reader.at_file_end()) {
     CO_ASSIGN_OR_RETURN(bool damage, co_await reader.proves_damage());

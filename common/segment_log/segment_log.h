@@ -32,7 +32,8 @@ class SegmentLog {
   // what may not have reached the disk, before anything counts. CORRUPT: damage
   // before the tail (file and offset named), another store's segment, a newer
   // format, or a log that begins behind or ends before `from`.
-  static Task<Result<std::unique_ptr<SegmentLog>>> open(Env& env, SegmentLogOptions options, Lsn from, Replay replay);
+  static Task<Result<std::unique_ptr<SegmentLog>>> open(Env& env, SegmentLogOptions options, Lsn from,
+                                                        Replay replay);
 
   // The position is given at once and is provisional until `done` was called with ok.
   // Head and body together are at most kRecordPayloadMax.
@@ -77,7 +78,8 @@ class SegmentLog {
 
 // One line of text for each record of a segment file, for `understudy inspect`.
 // `describe` puts a payload into words.
-Task<Status> describe_segment(Env& env, std::string path, std::function<std::string(const LogRecord&)> describe,
+Task<Status> describe_segment(Env& env, std::string path,
+                              std::function<std::string(const LogRecord&)> describe,
                               std::function<void(std::string line)> print);
 
 }  // namespace understudy

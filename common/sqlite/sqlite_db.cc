@@ -10,13 +10,18 @@ namespace {
 
 Code code_of(int sqlite_code) {
   switch (sqlite_code & 0xff) {
-    case SQLITE_FULL: return Code::kNoSpace;
+    case SQLITE_FULL:
+      return Code::kNoSpace;
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return Code::kCorrupt;
-    case SQLITE_CONSTRAINT: return Code::kExists;
+    case SQLITE_NOTADB:
+      return Code::kCorrupt;
+    case SQLITE_CONSTRAINT:
+      return Code::kExists;
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return Code::kUnavailable;
-    default: return Code::kInternal;
+    case SQLITE_LOCKED:
+      return Code::kUnavailable;
+    default:
+      return Code::kInternal;
   }
 }
 
@@ -49,7 +54,8 @@ SqliteStatement& SqliteStatement::bind(uint64_t value) {
 
 SqliteStatement& SqliteStatement::bind_text(std::string_view value) {
   const char* data = value.data() ? value.data() : "";
-  if (handle()) note(sqlite3_bind_text64(handle(), next_parameter_++, data, value.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
+  if (handle())
+    note(sqlite3_bind_text64(handle(), next_parameter_++, data, value.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
   return *this;
 }
 
@@ -100,8 +106,9 @@ bool SqliteStatement::column_is_null(int index) const {
 
 Result<std::unique_ptr<SqliteDb>> SqliteDb::open(std::string path, SqliteOptions options) {
   sqlite3* handle = nullptr;
-  int code = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                             options.vfs.empty() ? nullptr : options.vfs.c_str());
+  int code =
+      sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                      options.vfs.empty() ? nullptr : options.vfs.c_str());
   std::unique_ptr<SqliteDb> db(new SqliteDb(handle, std::move(path), options));
   if (code != SQLITE_OK) return std::unexpected(db->error(code, "open"));
   sqlite3_extended_result_codes(handle, 1);
@@ -112,9 +119,11 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(std::string path, SqliteOptions
   RETURN_IF_ERROR(db->execute("PRAGMA journal_mode=WAL"));
   // Without cache_spill an open transaction stays in memory until its commit, so a
   // full disk is met at the commit and nowhere else.
-  RETURN_IF_ERROR(db->execute(fmt::format("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"
-                                          "PRAGMA cache_spill=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-{}",
-                                          options.cache_kib_max).c_str()));
+  RETURN_IF_ERROR(
+      db->execute(fmt::format("PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"
+                              "PRAGMA cache_spill=OFF; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-{}",
+                              options.cache_kib_max)
+                      .c_str()));
   return db;
 }
 
@@ -141,8 +150,8 @@ SqliteStatement SqliteDb::statement(std::string_view sql) {
     return SqliteStatement(this, &found->second, nullptr, {});
   }
   sqlite3_stmt* handle = nullptr;
-  int code = sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &handle,
-                                nullptr);
+  int code = sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
+                                &handle, nullptr);
   if (code != SQLITE_OK) return SqliteStatement(this, nullptr, nullptr, std::unexpected(error(code, sql)));
   // A statement used inside a loop over itself gets a handle of its own.
   if (found != statements_.end()) return SqliteStatement(this, nullptr, handle, {});

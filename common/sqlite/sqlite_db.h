@@ -79,7 +79,7 @@ class SqliteStatement {
 };
 
 struct SqliteOptions {
-  std::string vfs;                // Disk::sqlite_vfs(); empty: SQLite's own.
+  std::string vfs;  // Disk::sqlite_vfs(); empty: SQLite's own.
   uint32_t cache_kib_max = 16 * 1024;
 };
 
