@@ -27,8 +27,12 @@ wire::VersionNumber wire_version(Version version) {
   return number_;
 }
 
-Error with_path(Error error, const std::string& path, uint64_t file_id) {
-  std::string name = fmt::format("file {:016x}", file_id);
+Error refusal(Error error, const std::string& path, const wire::Location& location) {
+  if (error.code == Code::kNotFound && location.newest_absent()) {
+    return {Code::kUnavailable, printable(path) + ": its versions are only on the half of " + location.pair() +
+                                    " that is away; they come back with it"};
+  }
+  std::string name = fmt::format("file {:016x}", location.file_id());
   if (size_t at = error.message.find(name); at != error.message.npos) {
     error.message.replace(at, name.size(), printable(path));
   }
@@ -184,7 +188,7 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
       // What was known of the path may have been the mistake.
       bool stale_path = error.code == Code::kNotFound && from_cache && !looked_afresh;
       if (!may_pass(error.code) && !stale_path) {
-        co_return std::unexpected(with_path(std::move(error), call.path, location.file_id()));
+        co_return std::unexpected(refusal(std::move(error), call.path, location));
       }
       if (stale_path) looked_afresh = true;
       if (outcome.sent && error.code == Code::kUnavailable) patience.was_sent();

@@ -14,8 +14,10 @@ inline bool may_pass(Code code) {
   return code == Code::kUnavailable || code == Code::kStaleEpoch || code == Code::kMoved;
 }
 
-// Storage servers know a file by its id; whoever asked knows it by its path.
-Error with_path(Error error, const std::string& path, uint64_t file_id);
+// A storage server's refusal in the asker's words. Servers know a file by its id, the
+// asker by its path; and a half that has no version of a file that the name node
+// knows one of does not make it a missing file: its versions are on the other half.
+Error refusal(Error error, const std::string& path, const wire::Location& location);
 
 // How long to go on, and what to say in the end.
 class Session::Patience {

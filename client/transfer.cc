@@ -130,7 +130,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         commit.set_size_bytes(staging.size_bytes);
         patience.progressed();
       } else if (!may_pass(staged.error().code)) {
-        co_return std::unexpected(with_path(std::move(staged).error(), path, location.file_id()));
+        co_return std::unexpected(refusal(std::move(staged).error(), path, location));
       } else if (staged.error().code == Code::kUnavailable) {
         // Its own patience is at its end, or the source cannot be read again.
         co_return fail(Code::kUnavailable, staged.error().message);
@@ -156,7 +156,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         staged_at.reset();
         ++restarts;
       } else if (!may_pass(error.code)) {
-        co_return std::unexpected(with_path(std::move(error), path, location.file_id()));
+        co_return std::unexpected(refusal(std::move(error), path, location));
       } else if (outcome.sent) {
         patience.was_sent();
       }
@@ -223,14 +223,15 @@ Task<CallOutcome> Session::read_hedged(std::string path, wire::Location location
       done[i] = true;
       CallOutcome outcome = std::move(*waiting.outcomes[i]);
       // Only the acting primary's refusal counts: what another half lacks may be
-      // there, or newer there.
-      bool decides = outcome.result || (halves[i].epoch != 0 && !may_pass(outcome.result.error().code));
+      // there, or newer there. But a version that was set aside is on one half only.
+      bool elsewhere = !outcome.result && want.version && outcome.result.error().code == Code::kNotFound;
+      bool decides = outcome.result || (halves[i].epoch != 0 && !may_pass(outcome.result.error().code) && !elsewhere);
       if (decides) {
         *server = halves[i].at.server();
         co_return outcome;
       }
       Error& error = outcome.result.error();
-      if (halves[i].epoch == 0 && !may_pass(error.code)) {
+      if (halves[i].epoch == 0 && !may_pass(error.code) && !elsewhere) {
         error = {Code::kUnavailable, halves[i].at.server() + " has no copy that is new enough (" + error.message + ")"};
       }
       if (!refusal || halves[i].epoch != 0) refusal = std::move(outcome);
@@ -269,7 +270,7 @@ Task<Result<ReadAnswer>> Session::read(std::string path, ReadWant want) {
     Error& error = outcome.result.error();
     bool stale_path = error.code == Code::kNotFound && from_cache && !looked_afresh;
     if (!may_pass(error.code) && !stale_path) {
-      co_return std::unexpected(with_path(std::move(error), path, location.file_id()));
+      co_return std::unexpected(refusal(std::move(error), path, location));
     }
     if (stale_path) looked_afresh = true;
     locations_.erase(path);

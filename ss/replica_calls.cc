@@ -23,7 +23,7 @@ class Applying {
 
 }  // namespace
 
-Task<Result<Reply>> ReplicaCalls::handle(Peer*, uint16_t type, Bytes message, Bytes body) {
+Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes message, Bytes body) {
   FileStore* store = state_->store;
   switch (type) {
     case wire::SERVE: return with<wire::ServeRequest>(this, &ReplicaCalls::serve, message);
@@ -46,6 +46,9 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer*, uint16_t type, Bytes message, By
       if (!request.ParseFromString(message)) return refuse_damaged();
       return at_once(store->member_stat(FileId{request.file_id()}));
     }
+    case wire::PUT:
+    case wire::STAGE:
+    case wire::COMMIT: return clients_->handle(peer, type, std::move(message), std::move(body));
     default: return refuse(Code::kInvalid, "a storage server does not know this call; is one side newer?");
   }
 }

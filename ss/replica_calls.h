@@ -11,9 +11,10 @@ namespace understudy {
 
 class ReplicaCalls : public PeerHandler {
  public:
-  // `serving` is called when SERVE is about to be answered.
-  ReplicaCalls(ServerState* state, Announcer* announcer, std::function<void()> serving)
-      : state_(state), announcer_(announcer), serving_(std::move(serving)) {}
+  // `serving` is called when SERVE is about to be answered. PUT, STAGE and COMMIT go to
+  // `clients`: by them the name node brings a rescued version back.
+  ReplicaCalls(ServerState* state, Announcer* announcer, PeerHandler* clients, std::function<void()> serving)
+      : state_(state), announcer_(announcer), clients_(clients), serving_(std::move(serving)) {}
 
   Task<Result<Reply>> handle(Peer* peer, uint16_t type, Bytes message, Bytes body) override;
   void closed(Peer*) override {}
@@ -36,6 +37,7 @@ class ReplicaCalls : public PeerHandler {
 
   ServerState* state_;
   Announcer* announcer_;
+  PeerHandler* clients_;
   std::function<void()> serving_;
 };
 

@@ -77,11 +77,11 @@ Task<Status> StorageServer::serve() {
 
   Incarnation incarnation = env_.random.next() | 1;
   announcer_ = std::make_unique<Announcer>(state_.get(), incarnation);
-  replica_calls_ = std::make_unique<ReplicaCalls>(state_.get(), announcer_.get(),
+  client_calls_ = std::make_unique<ClientCalls>(state_.get());
+  replica_calls_ = std::make_unique<ReplicaCalls>(state_.get(), announcer_.get(), client_calls_.get(),
                                                   [this] { link_->heartbeat_soon(); });
   link_ = std::make_unique<NameNodeLink>(state_.get(), announcer_.get(), replica_calls_.get(), incarnation,
                                          address_);
-  client_calls_ = std::make_unique<ClientCalls>(state_.get());
   log_info(fmt::format("storage server {} at {}, store {}, log up to {}, {} files", options_.name, address_,
                        store_->store_id(), number(store_->durable_lsn()), store_->file_count()));
   tasks_.spawn(watch_store());

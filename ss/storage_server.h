@@ -64,9 +64,9 @@ class StorageServer {
   std::unique_ptr<FileStore> store_;
   std::unique_ptr<ServerState> state_;
   std::unique_ptr<Announcer> announcer_;
+  std::unique_ptr<ClientCalls> client_calls_;
   std::unique_ptr<ReplicaCalls> replica_calls_;
   std::unique_ptr<NameNodeLink> link_;
-  std::unique_ptr<ClientCalls> client_calls_;
   std::unique_ptr<Listener> listener_;
   TaskGroup tasks_;
 };
