@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "common/base/log.h"
@@ -29,6 +30,23 @@ Error error_of(int code, const char* words) {
     case RAFT_CORRUPT: return {Code::kCorrupt, words};
     default: return {Code::kUnavailable, fmt::format("outcome unknown: {} ({})", words, raft_strerror(code))};
   }
+}
+
+// C-Raft logs entries with padding it never wrote; zeroed, one input gives one log.
+void zero_what_raft_allocates() {
+  static raft_heap heap{
+      .data = nullptr,
+      .malloc = [](void*, size_t size) { return std::calloc(1, size); },
+      .free = [](void*, void* block) { std::free(block); },
+      .calloc = [](void*, size_t count, size_t size) { return std::calloc(count, size); },
+      .realloc = [](void*, void* block, size_t size) { return std::realloc(block, size); },
+      .aligned_alloc = [](void*, size_t alignment, size_t size) {
+        void* block = std::aligned_alloc(alignment, size);
+        return block == nullptr ? nullptr : std::memset(block, 0, size);
+      },
+      .aligned_free = [](void*, size_t, void* block) { std::free(block); },
+  };
+  raft_heap_set(&heap);
 }
 
 }  // namespace
@@ -63,6 +81,7 @@ struct RaftBridge::Core {
 
 Task<Result<std::unique_ptr<RaftBridge>>> RaftBridge::start(Env& env, RaftBridgeOptions options,
                                                             RaftBridgeHooks hooks) {
+  zero_what_raft_allocates();
   std::unique_ptr<RaftBridge> bridge(new RaftBridge(env, std::move(options), std::move(hooks)));
   CO_RETURN_IF_ERROR(co_await bridge->open());
   co_return bridge;
