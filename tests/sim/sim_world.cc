@@ -367,6 +367,11 @@ void SimWorld::jump_clock(SimHost& struck, Duration forward) {
 }
 
 void SimWorld::trace(EventKind kind, uint64_t subject, uint64_t detail) {
+  static const bool print = std::getenv("SIM_TRACE") != nullptr;
+  if (print) {
+    std::fprintf(stderr, "trace %d %llu %llu\n", static_cast<int>(kind), static_cast<unsigned long long>(subject),
+                 static_cast<unsigned long long>(detail));
+  }
   trace_hash_ = mix(trace_hash_ ^ detail) ^ mix((subject << 8) | static_cast<uint64_t>(kind));
 }
 

@@ -11,7 +11,8 @@
 //   world.run_for(5s);
 //   world.kill(p);
 //
-// SIM_LOG=1 in the environment prints every log line with its virtual time and process.
+// In the environment SIM_LOG=1 prints every log line with its virtual time and process,
+// SIM_TRACE=1 every event.
 #pragma once
 
 #include <deque>

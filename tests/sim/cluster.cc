@@ -1,0 +1,186 @@
+#include "tests/sim/cluster.h"
+
+#include "nm/name_node.h"
+#include "ss/storage_server.h"
+#include "tests/sim/script.h"
+
+namespace understudy::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr char kNameNode[] = "nm";
+constexpr char kNameNodeAddress[] = "nm:7400";
+constexpr char kObserver[] = "observer";
+
+// "--data DIR" and the like.
+class Arguments {
+ public:
+  static Result<Arguments> parse(const std::vector<std::string>& words, const std::vector<std::string>& known) {
+    Arguments arguments;
+    for (size_t i = 0; i < words.size(); i += 2) {
+      if (std::ranges::find(known, words[i]) == known.end() || i + 1 == words.size()) {
+        return fail(Code::kInvalid, words[i] + ": not an option here, or without its value");
+      }
+      arguments.values_[words[i]] = words[i + 1];
+    }
+    return arguments;
+  }
+  std::string text(const std::string& option, std::string otherwise) const {
+    auto at = values_.find(option);
+    return at == values_.end() ? std::move(otherwise) : at->second;
+  }
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words) {
+  ASSIGN_OR_RETURN(Arguments arguments,
+                   Arguments::parse(words, {"--data", "--heartbeat-interval", "--heartbeat-misses"}));
+  NameNodeOptions options;
+  options.folder = arguments.text("--data", "/data");
+  options.listen = kNameNodeAddress;
+  ASSIGN_OR_RETURN(options.monitor.heartbeat_interval, parse_duration(arguments.text("--heartbeat-interval", "1s")));
+  int misses = std::atoi(arguments.text("--heartbeat-misses", "3").c_str());
+  options.monitor.failure_timeout = options.monitor.heartbeat_interval * misses;
+  return options;
+}
+
+Result<StorageServerOptions> storage_server_options(const std::string& name, const std::vector<std::string>& words) {
+  ASSIGN_OR_RETURN(Arguments arguments, Arguments::parse(words, {"--data", "--backup-of"}));
+  StorageServerOptions options;
+  options.name = name;
+  options.backup_of = arguments.text("--backup-of", "");
+  options.folder = arguments.text("--data", "/data");
+  options.name_nodes = {kNameNodeAddress};
+  options.listen = name + ":0";
+  return options;
+}
+
+template <class Server>
+Task<void> ask_to_stop(Server* server) {
+  server->stop();
+  co_return;
+}
+
+}  // namespace
+
+template <class Server>
+class Cluster::Running {
+ public:
+  Running(std::map<std::string, Server*>* all, std::string name, Server* server)
+      : all_(all), name_(std::move(name)), server_(server) {
+    (*all_)[name_] = server_;
+  }
+  Running(const Running&) = delete;
+  ~Running() {
+    if (auto at = all_->find(name_); at != all_->end() && at->second == server_) all_->erase(at);
+  }
+
+ private:
+  std::map<std::string, Server*>* all_;
+  std::string name_;
+  Server* server_;
+};
+
+Cluster::~Cluster() {
+  for (auto& process : world_.processes()) world_.kill(*process);
+}
+
+Result<SimMain> Cluster::program(const std::string& name, const std::vector<std::string>& arguments) {
+  results_.erase(name);
+  if (name == kNameNode) {
+    RETURN_IF_ERROR(name_node_options(arguments));
+    return SimMain([this, arguments](Env& env) { return run_name_node(env, this, arguments); });
+  }
+  RETURN_IF_ERROR(storage_server_options(name, arguments));
+  return SimMain([this, name, arguments](Env& env) { return run_storage_server(env, this, name, arguments); });
+}
+
+SimProcess& Cluster::start(const std::string& name, const std::vector<std::string>& arguments) {
+  auto main = program(name, arguments);
+  CHECK(main.has_value());
+  return world_.start(world_.host(name), name, *std::move(main));
+}
+
+Task<void> Cluster::run_name_node(Env& env, Cluster* cluster, std::vector<std::string> arguments) {
+  NameNode node(env, *name_node_options(arguments));
+  Running running(&cluster->name_nodes_, kNameNode, &node);
+  Status ended = co_await node.run();
+  cluster->results_[kNameNode] = ended;
+}
+
+Task<void> Cluster::run_storage_server(Env& env, Cluster* cluster, std::string name,
+                                       std::vector<std::string> arguments) {
+  StorageServer server(env, *storage_server_options(name, arguments));
+  Running running(&cluster->servers_, name, &server);
+  co_await server.run();
+  cluster->results_[name] = server.result();
+}
+
+Status Cluster::stop(const std::string& name) {
+  SimProcess* process = world_.find_process(name);
+  if (process == nullptr || !process->alive()) return fail(Code::kNotFound, name + " does not run");
+  if (name == kNameNode) {
+    process->spawn(ask_to_stop(name_nodes_.at(name)));
+  } else {
+    process->spawn(ask_to_stop(servers_.at(name)));
+  }
+  return {};
+}
+
+std::optional<Status> Cluster::result(const std::string& name) const {
+  auto at = results_.find(name);
+  return at == results_.end() ? std::nullopt : std::optional<Status>(at->second);
+}
+
+StorageServer* Cluster::server(const std::string& name) const {
+  auto at = servers_.find(name);
+  return at == servers_.end() ? nullptr : at->second;
+}
+
+SimClient& Cluster::client(const std::string& name) {
+  auto& client = clients_[name];
+  if (!client) {
+    client::SessionOptions options{.name_nodes = {kNameNodeAddress}, .user = name};
+    if (name == kObserver) options.timeout = 1s;
+    client = std::make_unique<SimClient>(world_, name, std::move(options));
+  }
+  return *client;
+}
+
+SimClient& Cluster::observer() { return client(kObserver); }
+
+std::optional<wire::StatusReply> Cluster::status() {
+  SimClient& asking = observer();
+  auto answer = asking.await(asking.session().ask<wire::StatusReply>(wire::STATUS, {}), 5s);
+  if (!answer || !*answer) return std::nullopt;
+  return **std::move(answer);
+}
+
+std::vector<wire::Event> Cluster::events() {
+  SimClient& asking = observer();
+  std::vector<wire::Event> events;
+  wire::EventsRequest request;
+  while (true) {
+    auto page = asking.await(asking.session().ask<wire::EventsReply>(wire::EVENTS, request.SerializeAsString()), 5s);
+    if (!page || !*page) return events;
+    for (auto& event : *(*page)->mutable_events()) {
+      request.set_after(event.id());
+      events.push_back(std::move(event));
+    }
+    if (!(*page)->more()) return events;
+  }
+}
+
+std::optional<wire::DigestReply> Cluster::digest(const std::string& name) {
+  StorageServer* running = server(name);
+  SimProcess* process = world_.find_process(name);
+  if (running == nullptr || running->state() == nullptr || process == nullptr) return std::nullopt;
+  auto digest = world_.try_await(*process, running->state()->store->digest(), 10s);
+  if (!digest || !*digest) return std::nullopt;
+  return **std::move(digest);
+}
+
+}  // namespace understudy::sim
