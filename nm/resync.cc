@@ -10,7 +10,13 @@ namespace {
 
 constexpr size_t kPartitionsAtOnce = 64;
 constexpr uint32_t kFilesInPage = 2000;
+constexpr uint64_t kFetchBytes = 4 << 20;
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
+
+// Its content does not travel with the record.
+bool is_big(const wire::VersionRecord& record) {
+  return record.chunks_size() > 0 && record.inline_content().empty();
+}
 
 // While it lives, no job is carried to the target: its heads are being set.
 struct Paused {
@@ -143,44 +149,58 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
   co_return co_await settle(std::move(aside), std::move(jobs), std::move(rescued));
 }
 
-// The newest version that only the target has, again as a version of the acting
-// primary, compare-and-set on what both have, under the request that made it: so a
-// client that repeats that request still gets one answer.
+// What only the target has, again as versions of the acting primary, compare-and-set on
+// what both have, each under the request that made it: so a client that repeats one
+// of them still gets one answer. Of those behind the newest only the small ones come.
 Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version keep, Version newest) {
   auto node = catalogue_->node(file);
   if (!node || node->kind != NodeKind::kFile || node->state == NodeState::kDeleting) {
     co_return fail(Code::kNotFound, "no such file any more");
   }
-  const Pair* pair = catalogue_->pair(node->pair);
+  Version head = keep;
+  Version fetched_to = keep;
+  while (fetched_to != newest) {
+    wire::FetchRequest fetch;
+    fetch.set_bytes_max(kFetchBytes);
+    auto* item = fetch.add_items();
+    item->set_file_id(number(file));
+    to_wire(fetched_to, item->mutable_from());
+    to_wire(newest, item->mutable_to());
+    auto fetched = co_await call_server<wire::FetchReply>(links_, target_, wire::FETCH, fetch);
+    if (!fetched) co_return std::unexpected(fetched.error());
+    if (fetched->files_size() != 1 || fetched->files(0).versions_size() == 0) {
+      co_return fail(Code::kConflict, "what only " + target_ + " has cannot be fetched");
+    }
+    for (auto& record : *fetched->mutable_files(0)->mutable_versions()) {
+      fetched_to = from_wire(record.version());
+      if (is_big(record) && fetched_to != newest) continue;
+      auto brought = co_await bring(source, *node, head, std::move(record));
+      if (!brought) co_return brought;
+      head = *brought;
+    }
+  }
+  co_return head;
+}
+
+Task<Result<Version>> Resync::bring(std::string source, Node node, Version expected, wire::VersionRecord record) {
+  const Pair* pair = catalogue_->pair(node.pair);
   std::shared_ptr<Peer> primary = links_->peer(source);
   if (pair == nullptr || !primary) co_return fail(Code::kUnavailable, source + " is not connected");
   uint64_t epoch = number(pair->epoch);
-
-  wire::FetchRequest fetch;
-  auto* item = fetch.add_items();
-  item->set_file_id(number(file));
-  to_wire(keep, item->mutable_from());
-  to_wire(newest, item->mutable_to());
-  auto fetched = co_await call_server<wire::FetchReply>(links_, target_, wire::FETCH, fetch);
-  if (!fetched) co_return std::unexpected(fetched.error());
-  if (fetched->files_size() != 1 || fetched->files(0).outcome() != wire::FetchedFile::OK ||
-      fetched->files(0).versions_size() == 0) {
-    co_return fail(Code::kConflict, "its newest version cannot be fetched");
-  }
-  const auto& versions = fetched->files(0).versions();
-  wire::VersionRecord record = versions[versions.size() - 1];
-
-  if (record.chunks_size() == 0 || !record.inline_content().empty()) {
+  auto describe = [&](auto& change) {
+    change.set_file_id(number(node.id));
+    change.set_epoch(epoch);
+    *change.mutable_request() = record.request();
+    *change.mutable_name() = name_record(node);
+    change.set_mode(record.mode());
+    change.set_modified_us(record.modified_us());
+    change.set_user(record.user());
+    change.set_exclusive(!expected);
+    if (expected) to_wire(expected, change.mutable_expected());
+  };
+  if (!is_big(record)) {
     wire::PutRequest put;
-    put.set_file_id(number(file));
-    put.set_epoch(epoch);
-    *put.mutable_request() = record.request();
-    *put.mutable_name() = name_record(*node);
-    put.set_mode(record.mode());
-    put.set_modified_us(record.modified_us());
-    put.set_user(record.user());
-    put.set_exclusive(!keep);
-    if (keep) to_wire(keep, put.mutable_expected());
+    describe(put);
     auto done = co_await call<wire::VersionReply>(primary.get(), wire::PUT, put, kServerCallTimeout,
                                                   record.inline_content());
     if (!done) co_return std::unexpected(done.error());
@@ -189,7 +209,7 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
   uint64_t upload_id = env_.random.next();
   for (int i = 0; i < record.chunks_size(); ++i) {
     wire::FetchChunkRequest ask;
-    ask.set_file_id(number(file));
+    ask.set_file_id(number(node.id));
     ask.set_hash(record.chunks(i).hash());
     *ask.mutable_version() = record.version();
     std::shared_ptr<Peer> target = links_->peer(target_);
@@ -197,7 +217,7 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
     auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
     if (!chunk) co_return std::unexpected(chunk.error());
     wire::StageRequest stage;
-    stage.set_file_id(number(file));
+    stage.set_file_id(number(node.id));
     stage.set_epoch(epoch);
     stage.set_upload_id(upload_id);
     stage.set_index(static_cast<uint64_t>(i));
@@ -205,18 +225,10 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
     if (!staged) co_return std::unexpected(staged.error());
   }
   wire::CommitRequest commit;
-  commit.set_file_id(number(file));
-  commit.set_epoch(epoch);
-  *commit.mutable_request() = record.request();
+  describe(commit);
   commit.set_upload_id(upload_id);
   commit.set_chunk_count(static_cast<uint64_t>(record.chunks_size()));
   commit.set_size_bytes(record.size_bytes());
-  *commit.mutable_name() = name_record(*node);
-  commit.set_mode(record.mode());
-  commit.set_modified_us(record.modified_us());
-  commit.set_user(record.user());
-  commit.set_exclusive(!keep);
-  if (keep) to_wire(keep, commit.mutable_expected());
   auto done = co_await call<wire::VersionReply>(primary.get(), wire::COMMIT, commit, kServerCallTimeout);
   if (!done) co_return std::unexpected(done.error());
   co_return from_wire(done->version());

@@ -19,6 +19,7 @@ namespace understudy {
 
 class Catalogue;
 class ReplicationWorker;
+struct Node;
 
 struct ResyncProgress {
   uint64_t files_total = 0;  // Jobs queued by the comparison and before it.
@@ -41,6 +42,8 @@ class Resync {
   Task<Result<std::map<uint64_t, wire::FileDigest>>> list(std::string server, std::vector<uint32_t> partitions);
   Task<Status> settle(wire::SetAsideRequest aside, wire::Command jobs, std::map<uint64_t, Version> rescued);
   Task<Result<Version>> rescue(std::string source, FileId file, Version keep, Version newest);
+  // One version's content to the acting primary, behind `expected`.
+  Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record);
   Task<Status> until_jobs_done(uint64_t last_sequence);
 
   Env& env_;
