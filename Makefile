@@ -77,7 +77,7 @@ test: deps  ## build and run every test and drill (ONLY='test_path test_sim*' fo
 .PHONY: sim
 sim: deps  ## the simulator's stories and random runs: SEEDS=100, or SEED=42 to replay one
 	@$(AGAIN) tests
-	@OUT=$(OUT) ONLY='test_sim* test_script*' scripts/run_tests.sh $(TESTS)
+	@OUT=$(OUT) ONLY='test_sim* test_script* test_cluster*' scripts/run_tests.sh $(TESTS)
 
 .PHONY: bench
 bench: deps  ## a short run of every measurement, one JSON line each (bench/README.md)
