@@ -158,6 +158,22 @@ TEST(UvRuntimeTest, ResolvesNames) {
   runtime.run(resolve(runtime.env()));
 }
 
+// The libuv timer is set for one that is cancelled, and due before the loop polls again: what comes
+// behind it must be armed then, or nothing but input would ever wake the loop.
+Task<void> sleep_behind_a_cancelled_timer(Env& env) {
+  TimerId early = env.clock.schedule(env.clock.now() + 20ms, [] {});
+  auto poll_once = env.workers.run([] {});
+  co_await poll_once;
+  env.clock.cancel(early);
+  usleep(30'000);
+  co_await sleep_for(env, 20ms);
+}
+
+TEST(UvRuntimeTest, ATimerBehindACancelledOneFires) {
+  UvRuntime runtime;
+  runtime.run(sleep_behind_a_cancelled_timer(runtime.env()));
+}
+
 // Destroyed with everything under way: the runtime waits for it and leaks nothing (asan).
 Task<void> leave_all_open(Env& env, Address silent, std::string folder) {
   TaskGroup group(env.executor);

@@ -81,8 +81,14 @@ void UvLoop::arm_timer() {
   // would cost another turn, so look afresh and round up.
   uv_update_time(&loop_);
   auto wait = std::chrono::ceil<std::chrono::milliseconds>(next - boot_time());
-  auto fired = [](uv_timer_t* timer) { static_cast<UvLoop*>(uv_loop_get_data(timer->loop))->armed_.reset(); };
-  uv_timer_start(&timer_, fired, static_cast<uint64_t>(std::max<int64_t>(wait.count(), 0)), 0);
+  // libuv runs this before it polls, too, and would then poll without an end: what is next must be armed again.
+  auto fired = [](uv_timer_t* timer) {
+    auto* loop = static_cast<UvLoop*>(uv_loop_get_data(timer->loop));
+    loop->armed_.reset();
+    if (loop->timers_.next()) loop->arm_timer();
+  };
+  // Never 0: what is due already must not be armed over and over within one turn.
+  uv_timer_start(&timer_, fired, static_cast<uint64_t>(std::max<int64_t>(wait.count(), 1)), 0);
 }
 
 void UvLoop::submit(std::unique_ptr<PoolItem> item) {
