@@ -254,10 +254,10 @@ Task<Result<Reply>> ClientCalls::read(wire::ReadRequest request, std::string use
   FileId file{request.file_id()};
   Epoch epoch{request.epoch()};
   CO_ASSIGN_OR_RETURN(bool linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
-  CO_ASSIGN_OR_RETURN(VersionInfo version, newest(file, from_wire(request.at_least())));
-  if (auto asked = from_wire(request.version())) {
-    CO_ASSIGN_OR_RETURN(version, state_->store->info(file, asked));
-  }
+  // A version is what it is, also one that was set aside and no newest one stands before.
+  Version asked = from_wire(request.version());
+  CO_ASSIGN_OR_RETURN(VersionInfo version,
+                      asked ? state_->store->info(file, asked) : newest(file, from_wire(request.at_least())));
   if (request.offset() > version.size_bytes) {
     co_return fail(Code::kOutOfRange, "the file has " + std::to_string(version.size_bytes) + " bytes");
   }

@@ -12,19 +12,38 @@ int64_t milliseconds(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
+// What of this pair is not on two running machines that have everything; empty: nothing.
+std::string summary(const wire::PairStatus& pair) {
+  if (pair.members_size() < 2) {
+    std::string alone = "pair " + pair.pair() + " has one server only";
+    if (pair.files_at_risk() == 0) return alone;
+    return fmt::format("{}, {} only on {}: {}", counted(pair.files_at_risk(), "file"), format_size(pair.bytes_at_risk()),
+                       pair.members(0).server(), alone);
+  }
+  // What waits for one half stands only on the other.
+  std::string holder = pair.members(0).jobs() > pair.members(1).jobs() ? pair.members(1).server() : pair.members(0).server();
+  std::string text;
+  if (pair.files_at_risk() > 0) {
+    text = fmt::format("{}, {} only on {}; oldest {}", counted(pair.files_at_risk(), "file"),
+                       format_size(pair.bytes_at_risk()), holder, format_age(pair.oldest_at_risk_ms()));
+  }
+  for (const auto& member : pair.members()) {
+    std::string what;
+    if (member.state() == wire::MemberStatus::FAILED) what = " has failed";
+    else if (member.state() == wire::MemberStatus::ABSENT) what = " is not connected";
+    else if (!member.in_sync()) what = " is not in sync yet";
+    if (what.empty()) continue;
+    text += (text.empty() ? "" : "; ") + member.server() + what;
+  }
+  return text;
+}
+
 // STATUS opens with this: is everything on two machines?
 std::string summary(const wire::StatusReply& status) {
   if (status.pairs().empty()) return "no storage server is registered; nothing can be stored";
   std::string text;
   for (const auto& pair : status.pairs()) {
-    std::string sentence;
-    if (pair.files_at_risk() > 0) {
-      std::string holder = pair.acting_primary().empty() ? pair.pair() : pair.acting_primary();
-      sentence = fmt::format("{}, {} only on {}; oldest {}", counted(pair.files_at_risk(), "file"),
-                             format_size(pair.bytes_at_risk()), holder, format_age(pair.oldest_at_risk_ms()));
-    } else if (pair.members_size() < 2) {
-      sentence = "pair " + pair.pair() + " has one server only";
-    }
+    std::string sentence = summary(pair);
     if (!sentence.empty()) text += (text.empty() ? "" : "; ") + sentence;
   }
   return text.empty() ? "all data is on both machines" : text;
