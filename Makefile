@@ -27,7 +27,7 @@ MACHINE_FLAGS := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
 CPPFLAGS := -I. -I$(OUT)/proto -DSPDLOG_COMPILED_LIB -DSPDLOG_SHARED_LIB -DSPDLOG_FMT_EXTERNAL -DFMT_SHARED
 CXXFLAGS := -std=c++23 $(MODE_FLAGS) $(MACHINE_FLAGS) -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -pthread
 LDFLAGS := -fuse-ld=lld-19 -pthread $(MODE_FLAGS)
-LDLIBS := -luv -lsqlite3 -lcrypto -lprotobuf -lraft -lspdlog -lfmt -ledit -lzstd
+LDLIBS := -luv -lsqlite3 -lcrypto -lprotobuf -lraft -lspdlog -lfmt -ledit
 TEST_LDLIBS := -lgmock -lgtest -lgtest_main
 
 PROTOS := $(wildcard common/wire/*.proto)
@@ -75,7 +75,7 @@ test: deps  ## build and run every test and drill (ONLY='test_path test_sim*' fo
 	@BIN=$(BIN) OUT=$(OUT) scripts/run_tests.sh $(TESTS) $(DRILLS)
 
 .PHONY: sim
-sim: deps  ## the simulator's stories and random runs: SEEDS=100, or SEED=42 to replay one
+sim: deps  ## the simulator's stories under many seeds: SEEDS=100 (default 25), or SEED=42 to replay one
 	@$(AGAIN) tests
 	@OUT=$(OUT) ONLY='test_sim* test_script* test_cluster*' scripts/run_tests.sh $(TESTS)
 

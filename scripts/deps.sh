@@ -18,16 +18,12 @@ libraft-dev           # the Raft core
 libsqlite3-dev        # indexes
 libssl-dev            # SHA-256
 libxxhash-dev         # checksums of records
-libzstd-dev
-libabsl-dev
 libcli11-dev          # command lines
 libspdlog-dev         # logs
 libfmt-dev            # text
-prometheus-cpp-dev
 libedit-dev           # line editing in the shell
 libgtest-dev          # tests
 libgmock-dev
-libbenchmark-dev
 LIST
 )
 

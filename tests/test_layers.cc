@@ -53,10 +53,7 @@ const std::vector<std::pair<std::string, std::string>> kOwners = {
     {"editline/", "client/line_editor\\.cc"},
     {"readline/", "client/line_editor\\.cc"},
     {"CLI/", "(nm|ss|client|bench)/(main|options)\\.cc|common/options/.*"},
-    {"zstd.h", "common/base/.*\\.cc"},
     {"google/protobuf/", "common/wire/.*|(nm|ss)/[a-z_]*\\.cc"},
-    {"absl/", ""},
-    {"prometheus/", ""},
 };
 
 // Where the system may be called: the two worlds, programs' mains, and the client's few files that start

@@ -144,7 +144,7 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
 
 void show_event(Shell* shell, const wire::Event& event) {
   if (!shell->out.json()) {
-    std::string line = format_time(event.time_us()) + "  " + event.kind() + ": " + printable(event.text());
+    std::string line = format_time(event.time_us()) + "  " + event.kind() + ": " + printable_whole(event.text());
     shell->out.line(line);
     return;
   }
