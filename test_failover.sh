@@ -45,7 +45,7 @@ acked_are_there() {
   understudy --json EVENTS >"$folder/events"
   while read -r n; do
     [ "$(understudy READ "/w/$n" 2>/dev/null)" = "written $n" ] && continue
-    grep '"kind":"divergent"' "$folder/events" | grep -q "\"path\":\"/w/$n\"" && continue
+    grep '"kind":"divergent"' "$folder/events" | grep -qF "\"path\":\"/w/$n\"" && continue
     echo "/w/$n: acknowledged, neither readable nor listed: $(understudy READ "/w/$n" 2>&1)"
     missing=$((missing + 1))
   done <"$folder/acked"
