@@ -223,8 +223,10 @@ Task<CallOutcome> Session::read_hedged(std::string path, wire::Location location
       done[i] = true;
       CallOutcome outcome = std::move(*waiting.outcomes[i]);
       // Only the acting primary's refusal counts: what another half lacks may be
-      // there, or newer there. But a version that was set aside is on one half only.
-      bool elsewhere = !outcome.result && want.version && outcome.result.error().code == Code::kNotFound;
+      // there, or newer there. But a version that was set aside is on one half only, and
+      // a copy that is damaged here is whole there.
+      Code code = outcome.result ? Code{} : outcome.result.error().code;
+      bool elsewhere = code == Code::kCorrupt || (code == Code::kNotFound && want.version);
       bool decides = outcome.result || (halves[i].epoch != 0 && !may_pass(outcome.result.error().code) && !elsewhere);
       if (decides) {
         *server = halves[i].at.server();

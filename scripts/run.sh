@@ -29,11 +29,21 @@ is_up 2>/dev/null || started=yes
 # Also when it is up: a server that was killed meanwhile comes back.
 "$bin/understudy" up --data "$data" >&2 </dev/null || exit
 
+# Each line behind its server's name, in its colour.
+colour_logs() {
+  local line name= heading='^==> .*/([^/]+)/log <==$'
+  declare -A colours=()
+  while IFS= read -r line; do
+    if [[ $line =~ $heading ]]; then
+      name=${BASH_REMATCH[1]}
+      [ -n "${colours[$name]:-}" ] || colours[$name]=$((31 + ${#colours[@]} % 6))
+    elif [ -n "$line" ]; then
+      printf '\033[%dm%-10s\033[0m %s\n' "${colours[$name]:-0}" "$name" "$line"
+    fi
+  done
+}
 if [ "${1:-}" = --logs ]; then
-  tail -n 0 -F "$data"/*/log 2>/dev/null | awk '
-    /^==> .* <==$/ { n = split($2, part, "/"); name = part[n - 1]; next }
-    !(name in colour) { colour[name] = 31 + ++colours % 6 }
-    NF { printf "\033[%dm%-10s\033[0m %s\n", colour[name], name, $0; fflush() }' >&2 &
+  tail -n 4 -F "$data"/*/log > >(colour_logs >&2) 2>/dev/null &
   tail_pid=$!
 fi
 

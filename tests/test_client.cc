@@ -28,6 +28,7 @@ struct FakeCluster {
   std::map<std::string, uint64_t> counters;                          // By server: its version.
   std::optional<Error> refusal;                                      // What every storage server answers, if set.
   std::set<std::string> mute;                                        // Receive, and never answer.
+  std::set<std::string> damaged;                                     // Their copies fail their checksums.
 };
 
 class FakeServer : public PeerHandler {
@@ -109,6 +110,7 @@ class FakeServer : public PeerHandler {
   Result<Reply> read(const Bytes& message) {
     wire::ReadRequest request;
     request.ParseFromString(message);
+    if (cluster_->damaged.contains(name_)) return fail(Code::kCorrupt, "a chunk is not what its name says");
     if (cluster_->counters[name_] < request.at_least().counter()) return fail(Code::kConflict, "nothing so new");
     const Bytes& content = cluster_->contents[name_];
     wire::ReadReply reply;
@@ -292,6 +294,22 @@ TEST_F(ClientTest, reads_are_hedged_but_never_go_back) {
   read = await(session_->read("/a", {0, 100, {}}));
   ASSERT_TRUE(read);
   EXPECT_EQ(read->bytes, "two") << "the other half's older version is not for this session";
+}
+
+TEST_F(ClientTest, a_damaged_copy_is_read_from_the_other_half) {
+  ASSERT_TRUE(await(session_->put("/f", "hello", {})).has_value());
+  cluster_.contents["ss2"] = "hello";
+  cluster_.counters["ss2"] = 1;
+  cluster_.damaged = {"ss1"};
+  auto answer = await(session_->read("/f", {.length = 100}));
+  ASSERT_TRUE(answer.has_value()) << answer.error().to_string();
+  EXPECT_EQ(answer->bytes, "hello");
+  EXPECT_EQ(answer->server, "ss2");
+  EXPECT_FALSE(answer->linearizable);
+  cluster_.damaged = {"ss1", "ss2"};
+  auto refused = await(session_->read("/f", {.length = 100}));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, Code::kCorrupt);
 }
 
 TEST_F(ClientTest, an_upload_survives_a_failover_and_a_download_reads_it_back) {
