@@ -263,16 +263,18 @@ TEST_F(FileStoreTest, AnnouncesWhatItMade) {
 struct History {
   std::map<uint64_t, Bytes> acknowledged;
   std::optional<std::pair<uint64_t, Bytes>> under_way;
+  bool ended = false;
 };
 
 void write_history(StoreOnHost& ss, History& history) {
   auto change = [&](uint64_t file, Bytes after, auto perform) {
-    if (!ss.alive()) return;
+    if (!ss.alive() || history.ended) return;
     history.under_way = {file, after};
     std::string answer = perform();
-    if (answer == "UNAVAILABLE") return;
-    history.acknowledged[file] = after;
+    if (answer == "UNAVAILABLE") history.ended = true;  // The server would end itself here.
+    if (history.ended) return;
     history.under_way.reset();
+    if (answer.find('.') != std::string::npos) history.acknowledged[file] = after;
   };
   for (int round = 0; round < 3 && ss.alive(); ++round) {
     const Bytes small = "small " + std::to_string(round), medium = some_bytes(round, 100'000);
@@ -286,9 +288,26 @@ void write_history(StoreOnHost& ss, History& history) {
   }
 }
 
+// Opens again and compares.
+void check_history(StoreOnHost& ss, const History& history, uint64_t n) {
+  auto opened = ss.reopen();
+  ASSERT_TRUE(opened) << n << " " << opened.error().to_string();
+  for (auto& [file, content] : history.acknowledged) {
+    if (content.empty() && file < 10) continue;
+    Bytes now = ss.get(file);
+    bool fine = now == content ||
+                (history.under_way && history.under_way->first == file && now == history.under_way->second);
+    ASSERT_TRUE(fine) << n << " file " << file << ": " << now.substr(0, 40);
+  }
+  std::string before = ss.dump();
+  ASSERT_TRUE(ss.rebuild()) << n;
+  ASSERT_EQ(ss.dump(), before) << n;
+  ASSERT_EQ(ss.put(99, "after"), "3.1") << n;
+}
+
 TEST(FileStorePowerTest, CutAtEveryWriteAndSync) {
   uint64_t cuts = 0;
-  for (uint64_t n = 1;; n += 1) {
+  for (uint64_t n = 1;; ++n) {
     sim::SimWorld world(n);
     StoreOnHost ss(world, "ss1");
     History history;
@@ -297,22 +316,30 @@ TEST(FileStorePowerTest, CutAtEveryWriteAndSync) {
     if (ss.alive()) break;  // The history ended before the n-th write.
     ++cuts;
     world.power_on(ss.host());
-    auto opened = ss.open();
-    ASSERT_TRUE(opened) << n << " " << opened.error().to_string();
-    for (auto& [file, content] : history.acknowledged) {
-      if (content.empty() && file < 10) continue;
-      Bytes now = ss.get(file);
-      bool fine = now == content ||
-                  (history.under_way && history.under_way->first == file && now == history.under_way->second);
-      ASSERT_TRUE(fine) << "cut " << n << " file " << file << ": " << now.substr(0, 40);
-    }
-    std::string before = ss.dump();
-    ASSERT_TRUE(ss.rebuild()) << n;
-    ASSERT_EQ(ss.dump(), before) << n;
-    ASSERT_EQ(ss.put(99, "after"), "3.1") << n;
+    ASSERT_NO_FATAL_FAILURE(check_history(ss, history, n));
   }
   EXPECT_GT(cuts, 50u);
 }
+
+class FileStoreErrorTest : public testing::TestWithParam<Code> {};
+
+TEST_P(FileStoreErrorTest, EveryDiskCallFailsOnce) {
+  uint64_t n = 1;
+  for (;; ++n) {
+    sim::SimWorld world(n);
+    StoreOnHost ss(world, "ss1");
+    History history;
+    ss.disk().fail_any_call(n, GetParam());
+    if (ss.open()) write_history(ss, history);
+    world.run_for(1s);
+    if (ss.disk().failure_pending()) break;  // The history has fewer calls.
+    ASSERT_NO_FATAL_FAILURE(check_history(ss, history, n));
+  }
+  EXPECT_GT(n, 100u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Codes, FileStoreErrorTest, testing::Values(Code::kInternal, Code::kNoSpace),
+                         [](const auto& code) { return std::string(code_name(code.param)); });
 
 }  // namespace
 }  // namespace understudy
