@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "common/base/path.h"
 
 namespace understudy::client {
@@ -13,7 +15,11 @@ constexpr size_t kLineSizeMax = 16 << 20;
 }  // namespace
 
 Task<Result<Bytes>> StandardInput::read() {
-  if (!buffer_.empty()) co_return std::exchange(buffer_, {});
+  if (at_ < buffer_.size()) {
+    Bytes rest = buffer_.substr(std::exchange(at_, 0));
+    buffer_.clear();
+    co_return rest;
+  }
   if (ended_) co_return Bytes{};
   auto reading = console_.read(env_);
   auto piece = co_await reading;
@@ -22,22 +28,25 @@ Task<Result<Bytes>> StandardInput::read() {
 }
 
 Task<Result<std::optional<std::string>>> StandardInput::next_line() {
-  std::string line;
+  size_t searched = at_;
   for (;;) {
-    auto reading = read();
+    size_t end = buffer_.find('\n', searched);
+    bool last = end == buffer_.npos && ended_;
+    if (last) end = buffer_.size();
+    if (end != buffer_.npos) {
+      if (last && at_ == end) co_return std::optional<std::string>();
+      std::string line = buffer_.substr(at_, end - at_);
+      at_ = last ? end : end + 1;
+      co_return std::optional<std::string>(std::move(line));
+    }
+    buffer_.erase(0, std::exchange(at_, 0));
+    searched = buffer_.size();
+    if (searched > kLineSizeMax) co_return fail(Code::kInvalid, "a line of more than 16 MiB; use PUT");
+    auto reading = console_.read(env_);
     auto piece = co_await reading;
     if (!piece) co_return std::unexpected(std::move(piece).error());
-    if (piece->empty()) {
-      if (line.empty()) co_return std::optional<std::string>();
-      co_return std::optional<std::string>(std::move(line));
-    }
-    size_t end = piece->find('\n');
-    line += BytesView(*piece).substr(0, end);
-    if (line.size() > kLineSizeMax) co_return fail(Code::kInvalid, "a line of more than 16 MiB; use PUT");
-    if (end != piece->npos) {
-      buffer_ = piece->substr(end + 1);
-      co_return std::optional<std::string>(std::move(line));
-    }
+    ended_ = piece->empty();
+    buffer_ += *piece;
   }
 }
 

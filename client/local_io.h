@@ -26,6 +26,7 @@ class StandardInput {
   Env& env_;
   Console& console_;
   Bytes buffer_;
+  size_t at_ = 0;  // What stands before it in buffer_ was taken already.
   bool ended_ = false;
 };
 
