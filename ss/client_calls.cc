@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/version.h"
 #include "ss/answers.h"
 
 namespace understudy {
@@ -22,6 +23,14 @@ Status check_change_ids(uint64_t file, const wire::RequestNumber& request) {
   }
   return {};
 }
+
+// A text up to this size is counted where it stands.
+constexpr size_t kCountedAtOnce = 64 << 10;
+
+struct Counting {
+  TextCounter counter;
+  Bytes piece;
+};
 
 // Room taken in the staging memory until destroyed.
 class StagingRoom {
@@ -91,7 +100,7 @@ Task<Result<Reply>> ClientCalls::hello(Peer* peer, Bytes message) {
   reply.set_protocol_version(kProtocolVersion);
   reply.set_cluster_id(state_->cluster_id);
   reply.set_name(state_->options.name);
-  reply.set_program_version(std::string(kProgramVersion));
+  reply.set_program_version(kVersion);
   co_return make_reply(reply);
 }
 
@@ -289,17 +298,21 @@ Task<Result<TextCounts>> ClientCalls::count(FileId file, VersionInfo version) {
       known != state_->counted.end() && known->second.version == version.version) {
     co_return known->second.counts;
   }
-  TextCounter counter;
-  for (uint64_t at = 0; at < version.size_bytes;) {
-    CO_ASSIGN_OR_RETURN(Bytes piece, co_await state_->store->read(file, version.version, at, kChunkSizeMax));
-    if (piece.empty()) co_return fail(Code::kCorrupt, "the file is shorter than its version says");
-    counter.feed(piece);
-    at += piece.size();
-    co_await yield_now(state_->env);
+  // Counted by a worker, which owns what it works on: the caller may be cancelled.
+  auto counting = std::make_shared<Counting>();
+  for (uint64_t at = 0; at < version.size_bytes; at += counting->piece.size()) {
+    CO_ASSIGN_OR_RETURN(counting->piece,
+                        co_await state_->store->read(file, version.version, at, kChunkSizeMax));
+    if (counting->piece.empty()) co_return fail(Code::kCorrupt, "the file is shorter than its version says");
+    if (counting->piece.size() < kCountedAtOnce) {
+      counting->counter.feed(counting->piece);
+    } else {
+      co_await state_->env.workers.run([counting] { counting->counter.feed(counting->piece); });
+    }
   }
   if (state_->counted.size() >= ServerState::kRememberedMax) state_->counted.clear();
-  state_->counted[file] = {version.version, counter.counts()};
-  co_return counter.counts();
+  state_->counted[file] = {version.version, counting->counter.counts()};
+  co_return counting->counter.counts();
 }
 
 Task<Result<Reply>> ClientCalls::stat(wire::StatRequest request) {

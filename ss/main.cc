@@ -6,6 +6,8 @@
 #include <string>
 
 #include "common/base/log.h"
+#include "common/base/version.h"
+#include "common/uv/server_process.h"
 #include "common/uv/uv_runtime.h"
 #include "ss/storage_server.h"
 
@@ -15,60 +17,47 @@ namespace {
 constexpr int kExitRefused = 1;
 constexpr int kExitUsage = 2;
 
+constexpr char kProgram[] = "understudy-ss";
+
 struct Arguments {
   StorageServerOptions server;
-  std::string log_level = "info";
-  std::string log_format = "text";
+  ServerFlags flags;
 };
-
-int refuse(const Error& error) {
-  std::fprintf(stderr, "error: %s\n", error.to_string().c_str());
-  return kExitRefused;
-}
 
 Task<void> stop_on_signal(UvRuntime* runtime, StorageServer* server) {
   int signal = co_await runtime->signal({SIGTERM, SIGINT});
-  log_info(signal == SIGTERM ? "stopping: SIGTERM" : "stopping: SIGINT");
+  log_info("stopping: signal " + std::to_string(signal));
   server->stop();
 }
 
-// The log is opened once the folder is ours: a refused start leaves no trace in it.
-Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, int* status) {
+struct Outcome {
+  Status ended;
+  bool logging = false;
+};
+
+// The log is opened once the folder is ours: a refused start leaves one line on
+// standard error and no trace in the folder.
+Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, Outcome* outcome) {
   StorageServer server(runtime->env(), arguments->server);
-  if (auto opened = co_await server.open(); !opened) {
-    *status = refuse(opened.error());
-    co_return;
-  }
-  const std::string& level = arguments->log_level;
-  auto log = log_open({.file = arguments->server.folder + "/log",
-                       .level = level == "debug"     ? LogLevel::kDebug
-                                : level == "warning" ? LogLevel::kWarning
-                                : level == "error"   ? LogLevel::kError
-                                                     : LogLevel::kInfo,
-                       .json = arguments->log_format == "json"});
-  if (!log) {
-    *status = refuse(log.error());
-    co_return;
-  }
+  outcome->ended = co_await server.open();
+  if (!outcome->ended) co_return;
+  outcome->ended = open_server_log(arguments->flags);
+  if (!outcome->ended) co_return;
+  outcome->logging = true;
   TaskGroup watching(runtime->env().executor);
   watching.spawn(stop_on_signal(runtime, &server));
   co_await server.run();
-  if (!server.result()) {
-    log_error("ended: " + server.result().error().to_string());
-    *status = refuse(server.result().error());
-  } else {
-    log_info("stopped");
-  }
-  log_flush();
+  outcome->ended = server.result();
 }
 
 int run_main(int argc, char** argv) {
   Arguments arguments;
   auto& server = arguments.server;
+  auto& flags = arguments.flags;
   std::string name_nodes, join_token, metrics;
   CLI::App app("A storage server of an Understudy store: holds file bytes and serves clients directly.",
-               "understudy-ss");
-  app.set_version_flag("--version", "understudy-ss " + std::string(kProgramVersion));
+               kProgram);
+  app.set_version_flag("--version", std::string(kProgram) + " " + kVersion);
   app.set_config("--config", "", "Read options from FILE (name=value lines)");
   app.add_option("--name", server.name, "This server: ss1, or ss1_backup for its backup")->required();
   app.add_option("--data", server.folder, "The data folder; made if missing")->required();
@@ -79,10 +68,10 @@ int run_main(int argc, char** argv) {
   app.add_option("--backup-of", server.backup_of, "The server that this one is the backup of");
   app.add_option("--join-token", join_token, "Not available in this version");
   app.add_option("--metrics", metrics, "Not available in this version");
-  app.add_option("--log-level", arguments.log_level, "debug, info, warning or error")
+  app.add_option("--log-level", flags.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
-  app.add_option("--log-format", arguments.log_format, "text or json")
+  app.add_option("--log-format", flags.log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   try {
@@ -108,10 +97,20 @@ int run_main(int argc, char** argv) {
     std::fprintf(stderr, "error: INVALID: --nm names no name node; give HOST:PORT\n");
     return kExitUsage;
   }
-  UvRuntime runtime;
-  int status = 0;
-  runtime.run(run_server(&runtime, &arguments, &status));
-  return status;
+  flags.data = server.folder;
+  Outcome outcome;
+  {
+    UvRuntime runtime;
+    runtime.run(run_server(&runtime, &arguments, &outcome));
+  }
+  if (!outcome.ended && outcome.logging) return fail_server(kProgram, outcome.ended.error());
+  if (!outcome.ended) {
+    std::fprintf(stderr, "%s: error: %s\n", kProgram, outcome.ended.error().to_string().c_str());
+    return kExitRefused;
+  }
+  log_info("stopped");
+  log_flush();
+  return 0;
 }
 
 }  // namespace

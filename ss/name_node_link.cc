@@ -12,6 +12,8 @@ using namespace std::chrono_literals;
 
 constexpr Duration kBackoffMin = 20ms;
 constexpr Duration kBackoffMax = 500ms;
+constexpr Duration kAgainMin = 100ms;
+constexpr Duration kAgainMax = 2s;
 constexpr Duration kConnectTimeout = 2s;
 constexpr Duration kRegisterTimeout = 10s;
 constexpr uint32_t kHeartbeatsInFlightMax = 8;
@@ -80,22 +82,26 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
   hello.set_name(state_->options.name);
   hello.set_cluster_id(state_->cluster_id);
   CO_ASSIGN_OR_RETURN(auto connection, co_await state_->env.net.connect(address, kConnectTimeout));
-  peer_ = std::make_unique<Peer>(state_->env, std::move(connection), this);
+  peer_ = std::make_unique<Peer>(state_->env, std::move(connection), this,
+                                 PeerOptions{.handled_bytes_max = ServerState::kNameNodeBytesMax});
   connected.tasks.spawn(peer_->run());
   auto greeted = co_await call<wire::HelloReply>(peer_.get(), wire::HELLO, hello, kConnectTimeout);
   if (!greeted) co_return std::unexpected(greeted.error());
   CO_RETURN_IF_ERROR(co_await register_here(peer_.get()));
   attempts_failed_ = 0;
   connected.tasks.spawn(send_heartbeats(peer_.get()));
+  // Every registration is a command in the name node's log: not too often.
+  Duration again_after = kAgainMin;
   while (!lost_ && !peer_->closed()) {
     if (!registered_) {
-      // Not too often: every registration is a command in the name node's log.
-      co_await sleep_for(state_->env, 100ms);
+      co_await sleep_for(state_->env, again_after);
+      again_after = std::min(again_after * 2, kAgainMax);
       auto again = co_await register_here(peer_.get());
       if (!again && !is_passing(again.error().code)) co_return again;
       if (!again) break;
     }
     register_again_ = false;
+    Lsn confirmed = announcer_->confirmed();
     TaskGroup announcing(state_->env.executor);
     announcing.spawn(announce(peer_.get()));
     while (!lost_ && !register_again_) {
@@ -103,6 +109,7 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
       co_await changed;
     }
     registered_ = false;
+    if (announcer_->confirmed() > confirmed) again_after = kAgainMin;
   }
   co_return Status{};
 }

@@ -17,7 +17,6 @@
 
 namespace understudy {
 
-inline constexpr std::string_view kProgramVersion = "0.1";
 inline constexpr uint32_t kProtocolVersion = 1;
 
 struct StorageServerOptions {
@@ -33,8 +32,11 @@ struct StorageServerOptions {
 };
 
 struct ServerState {
-  // Bodies of STAGE that wait to be stored, of all clients together.
+  // Bodies of STAGE that are being stored, of all clients together; and what one
+  // connection may have under way before no more of it is read.
   static constexpr uint64_t kStagingBytesMax = 48 << 20;
+  static constexpr uint64_t kClientBytesMax = 12 << 20;
+  static constexpr uint64_t kNameNodeBytesMax = 32 << 20;
 
   ServerState(Env& environment, StorageServerOptions server_options, FileStore* file_store)
       : env(environment),

@@ -64,6 +64,8 @@ Task<void> StorageServer::run() {
   if (store_) {
     auto closed = co_await store_->close();
     if (result_ && !closed) result_ = closed;
+    // For people and scripts; nothing depends on them.
+    for (const char* note : {"/pid", "/address"}) (void)env_.disk.remove(options_.folder + note);
   }
 }
 
@@ -113,7 +115,8 @@ Task<void> StorageServer::accept_clients() {
 }
 
 Task<void> StorageServer::serve_client(std::unique_ptr<Connection> connection) {
-  Peer peer(env_, std::move(connection), client_calls_.get());
+  Peer peer(env_, std::move(connection), client_calls_.get(),
+            {.handled_bytes_max = ServerState::kClientBytesMax});
   co_await peer.run();
   // What it asked for ends even so: a staged chunk finds its upload.
   co_await peer.join_handlers();
