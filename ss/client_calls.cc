@@ -307,7 +307,8 @@ Task<Result<TextCounts>> ClientCalls::count(FileId file, VersionInfo version) {
     if (counting->piece.size() < kCountedAtOnce) {
       counting->counter.feed(counting->piece);
     } else {
-      co_await state_->env.workers.run([counting] { counting->counter.feed(counting->piece); });
+      auto counted = state_->env.workers.run([counting] { counting->counter.feed(counting->piece); });
+      co_await counted;
     }
   }
   if (state_->counted.size() >= ServerState::kRememberedMax) state_->counted.clear();
