@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "client/local_io.h"
 #include "client/session.h"
 #include "common/base/chunk_hash.h"
 #include "common/wire/call.h"
@@ -350,6 +351,42 @@ TEST_F(ClientTest, an_upload_that_cannot_rewind_fails_with_nothing_visible) {
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, Code::kUnavailable);
   EXPECT_TRUE(cluster_.changes["ss2"].empty());
+}
+
+// Standard input that arrives in these pieces.
+class PiecesConsole : public Console {
+ public:
+  explicit PiecesConsole(std::vector<Bytes> pieces) : pieces_(std::move(pieces)) {}
+  Task<Result<Bytes>> read(Env&) override {
+    if (next_ == pieces_.size()) co_return Bytes{};
+    co_return pieces_[next_++];
+  }
+  bool write(Stream, std::string_view) override { return true; }
+  Task<Status> write_result(Env&, Bytes) override { co_return Status{}; }
+  bool on_terminal(Stream) const override { return false; }
+
+ private:
+  std::vector<Bytes> pieces_;
+  size_t next_ = 0;
+};
+
+TEST_F(ClientTest, lines_do_not_care_how_they_arrive) {
+  PiecesConsole console({"a\nb", "c\n", "\n", "d", "e"});
+  StandardInput input(client_.env(), console);
+  std::vector<std::string> lines;
+  for (;;) {
+    auto line = await(input.next_line());
+    ASSERT_TRUE(line);
+    if (!*line) break;
+    lines.push_back(**line);
+  }
+  EXPECT_EQ(lines, (std::vector<std::string>{"a", "bc", "", "de"}));
+  PiecesConsole mixed({"a\nrest ", "of it"});
+  StandardInput both(client_.env(), mixed);
+  EXPECT_EQ(**await(both.next_line()), "a");
+  EXPECT_EQ(await(both.read()), Bytes("rest "));
+  EXPECT_EQ(await(both.read()), Bytes("of it"));
+  EXPECT_EQ(await(both.read()), Bytes());
 }
 
 }  // namespace
