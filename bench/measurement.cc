@@ -28,23 +28,33 @@ uint64_t processor_us(int pid) {
 
 }  // namespace
 
-ProcessorTime::ProcessorTime(std::string cluster) : cluster_(std::move(cluster)) {}
+ProcessorTime::ProcessorTime(std::string cluster) : cluster_(std::move(cluster)) { look(); }
 
-uint64_t ProcessorTime::total_us() {
-  std::vector<int> pids = {getpid()};
+void ProcessorTime::look() {
+  std::map<int, std::string> now = {{getpid(), "bench"}};
   if (!cluster_.empty()) {
     for (const auto& entry : std::filesystem::directory_iterator(cluster_)) {
       int pid = 0;
-      if (std::ifstream(entry.path() / "pid") >> pid) pids.push_back(pid);
+      if (std::ifstream(entry.path() / "pid") >> pid) now[pid] = entry.path().filename();
     }
   }
-  for (int pid : pids) {
-    auto known = std::find_if(last_us_.begin(), last_us_.end(), [pid](auto& p) { return p.first == pid; });
-    if (known == last_us_.end()) known = last_us_.insert(last_us_.end(), {pid, 0});
-    known->second = std::max(known->second, processor_us(pid));
+  for (const auto& [pid, server] : now) {
+    uint64_t us = processor_us(pid);
+    auto [at, fresh] = processes_.try_emplace(pid, Process{server, first_look_ ? us : 0, us});
+    if (!fresh) at->second.last_us = std::max(at->second.last_us, us);
   }
-  uint64_t total = 0;
-  for (const auto& [pid, us] : last_us_) total += us;
+  first_look_ = false;
+}
+
+std::map<std::string, double> ProcessorTime::by_server_us() const {
+  std::map<std::string, double> spent;
+  for (const auto& [pid, process] : processes_) spent[process.server] += static_cast<double>(process.last_us - process.before_us);
+  return spent;
+}
+
+double ProcessorTime::total_us() const {
+  double total = 0;
+  for (const auto& [server, us] : by_server_us()) total += us;
   return total;
 }
 
@@ -95,6 +105,13 @@ JsonLine& JsonLine::recorder(const Recorder& recorder) {
       .number("p99_us", recorder.percentile_us(0.99))
       .number("longest_gap_ms", recorder.longest_gap_ms(), 1)
       .number("errors", static_cast<double>(recorder.errors()));
+}
+
+JsonLine& JsonLine::processor(const ProcessorTime& processor, uint64_t operations) {
+  double count = static_cast<double>(std::max<uint64_t>(1, operations));
+  number("cpu_us_per_op", processor.total_us() / count, 1);
+  for (const auto& [server, us] : processor.by_server_us()) number("cpu_us_" + server, us / count, 1);
+  return *this;
 }
 
 void JsonLine::print() const {

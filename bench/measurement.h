@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,16 +13,26 @@ namespace understudy::bench {
 using SteadyClock = std::chrono::steady_clock;
 using SteadyTime = SteadyClock::time_point;
 
-// The processor time of some processes so far. One that is gone counts with what it had last.
+// The processor time of this process ("bench") and of the servers whose pid stands in a file DIR/*/pid, since this was
+// made. A process that is gone counts with what it had when it was last looked at; one that came, whole.
 class ProcessorTime {
  public:
-  // This process, and those whose pid stands in a file DIR/*/pid. `cluster` may be empty.
+  // `cluster` may be empty.
   explicit ProcessorTime(std::string cluster);
-  uint64_t total_us();
+  void look();
+  double total_us() const;
+  // By server, "bench" among them.
+  std::map<std::string, double> by_server_us() const;
 
  private:
+  struct Process {
+    std::string server;
+    uint64_t before_us = 0;
+    uint64_t last_us = 0;
+  };
   std::string cluster_;
-  std::vector<std::pair<int, uint64_t>> last_us_;  // By pid.
+  std::map<int, Process> processes_;  // By pid.
+  bool first_look_ = true;
 };
 
 class Recorder {
@@ -56,6 +67,8 @@ class JsonLine {
  public:
   JsonLine& text(const std::string& name, const std::string& value);
   JsonLine& number(const std::string& name, double value, int digits = 0);
+  // cpu_us_per_op, and the same by server.
+  JsonLine& processor(const ProcessorTime& processor, uint64_t operations);
   // ops_per_s, p50_us, p99_us, longest_gap_ms, errors.
   JsonLine& recorder(const Recorder& recorder);
   void print() const;

@@ -23,3 +23,4 @@ for event in KILL STOP; do
   "$bin/understudy" up --data "$cluster" >&2 </dev/null
   "$bin/understudy" --data "$cluster" WAIT >&2
 done
+BIN=$bin FILES=${RESYNC_FILES:-4000} bench/resync.sh 2>/dev/null

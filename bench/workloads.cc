@@ -160,7 +160,6 @@ Task<Status> Workloads::small(std::string operation) {
 
   first_error_.clear();
   ProcessorTime processor(options_.cluster);
-  uint64_t processor_before_us = processor.total_us();
   Recorder recorder;
   recorder.start();
   until_ = SteadyClock::now() + options_.time;
@@ -172,12 +171,12 @@ Task<Status> Workloads::small(std::string operation) {
   auto both = co_await wait_for_both();
   if (!both) co_return both;
   double on_both_after_ms = seconds_since(acknowledged) * 1000;
-  double processor_us = static_cast<double>(processor.total_us() - processor_before_us);
+  processor.look();
   operations_per_s_ = recorder.operations_per_s();
 
   JsonLine line;
   line.text("op", operation).number("clients", options_.clients).number("size", options_.size_bytes).recorder(recorder);
-  line.number("cpu_us_per_op", processor_us / static_cast<double>(std::max<uint64_t>(1, recorder.operations())), 1);
+  line.processor(processor, recorder.operations());
   if (kind == Kind::kPut || kind == Kind::kDelete) line.number("on_both_after_ms", on_both_after_ms, 1);
   line.print();
   if (recorder.errors() > 0) fmt::print(stderr, "{}: first of {} errors: {}\n", operation, recorder.errors(), first_error_);
@@ -189,7 +188,6 @@ Task<Status> Workloads::failover() {
   if (!prepared) co_return prepared;
   first_error_.clear();
   ProcessorTime processor(options_.cluster);
-  uint64_t processor_before_us = processor.total_us();
   Recorder writes;
   Recorder reads;
   writes.start();
@@ -210,9 +208,12 @@ Task<Status> Workloads::failover() {
   co_await group.join();
   writes.stop();
   reads.stop();
-  double per_operation_us = static_cast<double>(processor.total_us() - processor_before_us) / static_cast<double>(std::max<uint64_t>(1, writes.operations() + reads.operations()));
-  JsonLine().text("op", "failover-write").number("clients", (options_.clients + 1) / 2).number("size", options_.size_bytes).recorder(writes).number("cpu_us_per_op", per_operation_us, 1).print();
-  JsonLine().text("op", "failover-read").number("clients", options_.clients / 2).number("size", options_.size_bytes).recorder(reads).number("cpu_us_per_op", per_operation_us, 1).print();
+  processor.look();
+  auto line = [&](const char* name, uint32_t clients, const Recorder& recorder) {
+    JsonLine().text("op", name).number("clients", clients).number("size", options_.size_bytes).recorder(recorder).processor(processor, writes.operations() + reads.operations()).print();
+  };
+  line("failover-write", (options_.clients + 1) / 2, writes);
+  line("failover-read", options_.clients / 2, reads);
   if (writes.errors() + reads.errors() > 0) fmt::print(stderr, "failover: first error: {}\n", first_error_);
   if (*event_status != 0) co_return fail(Code::kInvalid, "the event's command failed");
   co_return Status{};
@@ -225,9 +226,7 @@ Task<Status> Workloads::big(std::string source) {
   if (!opened) co_return std::unexpected(std::move(opened).error());
   FileSource from(std::move(*opened));
   std::string where = fmt::format("{}/big.{}", folder_, ++round_);
-  ProcessorTime processor(options_.cluster);
-
-  uint64_t processor_before_us = processor.total_us();
+  ProcessorTime processor_in(options_.cluster);
   SteadyTime began = SteadyClock::now();
   auto put = co_await sessions_[0]->upload(where, &from, {});
   if (!put) co_return std::unexpected(std::move(put).error());
@@ -235,20 +234,21 @@ Task<Status> Workloads::big(std::string source) {
   auto both = co_await wait_for_both();
   if (!both) co_return both;
   big_seconds_.on_both = seconds_since(began);
-  uint64_t processor_in_us = processor.total_us();
+  processor_in.look();
 
   CountingSink to;
+  ProcessorTime processor_out(options_.cluster);
   began = SteadyClock::now();
   auto got = co_await sessions_[0]->download(where, {}, &to);
   if (!got) co_return std::unexpected(std::move(got).error());
   big_seconds_.out = seconds_since(began);
-  uint64_t processor_out_us = processor.total_us();
+  processor_out.look();
   if (to.size_bytes() != put->size_bytes()) co_return fail(Code::kCorrupt, "a big get is shorter than what was put");
 
   double mib = static_cast<double>(to.size_bytes()) / (1 << 20);
   JsonLine().text("op", "big-put").number("bytes", static_cast<double>(to.size_bytes())).number("seconds", big_seconds_.acknowledged, 3).number("mib_per_s", mib / big_seconds_.acknowledged).print();
-  JsonLine().text("op", "big-put-on-both").number("bytes", static_cast<double>(to.size_bytes())).number("seconds", big_seconds_.on_both, 3).number("mib_per_s", mib / big_seconds_.on_both).number("cpu_us_per_mib", static_cast<double>(processor_in_us - processor_before_us) / mib).print();
-  JsonLine().text("op", "big-get").number("bytes", static_cast<double>(to.size_bytes())).number("seconds", big_seconds_.out, 3).number("mib_per_s", mib / big_seconds_.out).number("cpu_us_per_mib", static_cast<double>(processor_out_us - processor_in_us) / mib).print();
+  JsonLine().text("op", "big-put-on-both").number("bytes", static_cast<double>(to.size_bytes())).number("seconds", big_seconds_.on_both, 3).number("mib_per_s", mib / big_seconds_.on_both).number("cpu_us_per_mib", processor_in.total_us() / mib).print();
+  JsonLine().text("op", "big-get").number("bytes", static_cast<double>(to.size_bytes())).number("seconds", big_seconds_.out, 3).number("mib_per_s", mib / big_seconds_.out).number("cpu_us_per_mib", processor_out.total_us() / mib).print();
   co_return Status{};
 }
 
