@@ -114,6 +114,9 @@ Result<Address> start_server(const fs::path& folder, const std::string& name, st
     int status = 0;
     if (waitpid(*pid, &status, WNOHANG) == *pid) {
       std::string words = last_line(read_text(folder / "stderr"));
+      if (words.empty() && fs::space(folder, error).available == 0) {
+        return fail(Code::kNoSpace, name + " cannot start: no space left in " + folder.string() + "; make room");
+      }
       return fail(Code::kUnavailable, name + " ended at once: " +
                                           (words.empty() ? "see " + (folder / "log").string() : words));
     }

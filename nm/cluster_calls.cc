@@ -11,6 +11,7 @@ namespace understudy {
 namespace {
 
 constexpr uint32_t kEventsMax = 1000;
+constexpr uint64_t kDiskFullBytes = 17 << 20;  // A storage server's reserve, and a little.
 constexpr auto kLookAgain = std::chrono::milliseconds(5);
 constexpr auto kWaitMax = std::chrono::seconds(10);
 
@@ -186,7 +187,9 @@ Task<Result<wire::WaitReply>> ClusterCalls::wait_for_pair(PairId id, FileId scop
         Lag left = catalogue_->jobs_left(other->id, mark, scope);
         reply.set_files_left(left.jobs);
         reply.set_bytes_left(left.bytes);
-        reply.set_why(links_->peer(other_name) ? other_name + " is catching up" : other_name + " is away");
+        const ServerLink* link = links_->find(other_name);
+        bool full = link != nullptr && link->last_heartbeat.disk_free_bytes() < kDiskFullBytes;
+        reply.set_why(other_name + (link == nullptr ? " is away" : full ? " has no disk space left" : " is catching up"));
         // Nothing queued proves nothing while the half has not been compared.
         if (left.jobs == 0 && other->in_sync && links_->peer(other_name)) {
           reply.set_done(true);

@@ -112,7 +112,9 @@ Task<void> FailoverDriver::begin_epoch(Effect effect, bool forced) {
   if (before != nullptr && before->name != effect.server) {
     *command.add_events() =
         effect.other_failed
-            ? event("promoted", effect.pair, effect.server, effect.server + " is acting primary: " + before->name + " failed")
+            ? event("promoted", effect.pair, effect.server,
+                    effect.server + " is acting primary: " + before->name +
+                        (leaving_.contains(before->name) ? " was stopped" : " failed"))
             : event("handed-back", effect.pair, effect.server, effect.server + " is acting primary again");
   }
   auto outcome = co_await proposer_->propose(std::move(command));
@@ -127,7 +129,9 @@ Task<void> FailoverDriver::member_failed(Effect effect) {
   if (auto peer = links_->peer(effect.server)) peer->close();
   wire::Command command;
   command.mutable_member_failed()->set_server(effect.server);
-  *command.add_events() = event("failed", effect.pair, effect.server, effect.server + " failed");
+  bool left = leaving_.contains(effect.server);
+  *command.add_events() = left ? event("left", effect.pair, effect.server, effect.server + " was stopped")
+                               : event("failed", effect.pair, effect.server, effect.server + " failed");
   auto outcome = co_await proposer_->propose(std::move(command));
   if (!outcome) log_warning(effect.server + " not marked failed: " + outcome.error().to_string());
   update_facts();
@@ -213,12 +217,19 @@ Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::shared_pt
   wire::Command command;
   *command.mutable_register_server()->mutable_request() = request;
   const Server* known = catalogue_->server(request.server());
+  bool another_folder = known != nullptr && known->store_id != request.store_id() && !known->replaced;
+  if (another_folder && links_->peer(request.server()) && is_alive(request.server())) {
+    // A folder that was left out by mistake must not push out the one that serves.
+    co_return fail(Code::kConflict, request.server() + ": such a server runs already, at " + known->address +
+                                        ", with another data folder; stop that one first, or give another --name");
+  }
   if (known == nullptr || known->incarnation != request.incarnation()) {
     *command.add_events() = event("registered", "", request.server(), request.server() + " registered from " + request.address());
   }
   auto outcome = co_await proposer_->propose(std::move(command));
   if (!outcome) co_return std::unexpected(outcome.error());
   if (peer->closed()) co_return fail(Code::kUnavailable, request.server() + " hung up");
+  leaving_.erase(request.server());
   links_->set({.server = request.server(), .incarnation = request.incarnation(), .peer = peer, .last_heartbeat = {}});
   update_facts();
   worker(request.server());
@@ -259,7 +270,13 @@ wire::HeartbeatReply FailoverDriver::handle_heartbeat(const wire::HeartbeatReque
   return reply;
 }
 
+bool FailoverDriver::is_alive(const std::string& server) const {
+  MemberState state = monitor_.state(server);
+  return state == MemberState::kAlive || state == MemberState::kReturning;
+}
+
 void FailoverDriver::handle_leave(const wire::LeaveRequest& request) {
+  leaving_.insert(request.server());
   perform(monitor_.died(request.server(), request.incarnation(), env_.clock.now()));
 }
 

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "common/env/env.h"
@@ -54,6 +55,7 @@ class FailoverDriver {
   Task<Status> drain_and_catch_up(std::string from, std::string to, Epoch epoch);
   Task<void> watch(std::string server, Incarnation incarnation, ProcessIdentity process);
   ReplicationWorker* worker(const std::string& server);
+  bool is_alive(const std::string& server) const;
 
   Env& env_;
   Catalogue* catalogue_;
@@ -63,6 +65,7 @@ class FailoverDriver {
   Notifier changed_;
   std::map<std::string, std::unique_ptr<ReplicationWorker>> workers_;
   std::map<std::string, std::unique_ptr<Resync>> resyncs_;
+  std::set<std::string> leaving_;  // Said goodbye, and have not registered since.
   TaskGroup tasks_;
 };
 

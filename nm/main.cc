@@ -64,8 +64,12 @@ Task<void> tell_address(NameNode* node, std::string folder) {
   if (!noted) log_warning(noted.error().to_string());
 }
 
-Task<void> serve(UvRuntime* runtime, NameNodeOptions options, Status* ended) {
+Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags, Status* ended) {
   NameNode node(runtime->env(), options);
+  // The log is opened once the folder is ours: a refused start leaves no trace in it.
+  *ended = node.claim_folder();
+  if (*ended) *ended = open_server_log(flags);
+  if (!*ended) co_return;
   TaskGroup beside(runtime->env().executor);
   beside.spawn(stop_by_signal(runtime, &node));
   beside.spawn(tell_address(&node, options.folder));
@@ -96,20 +100,23 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    // CLI11 reports --help and --version this way too.
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::fprintf(stderr, "error: INVALID: %s; see %s --help\n", error.what(), kProgram);
+    return 2;
   }
   NameNodeOptions options;
   if (Status checked = check(flags, options); !checked) {
-    std::fprintf(stderr, "%s: error: %s\n", kProgram, checked.error().to_string().c_str());
+    std::fprintf(stderr, "error: %s\n", checked.error().to_string().c_str());
     return 2;
   }
-  if (Status log = open_server_log(flags); !log) return fail_server(kProgram, log.error());
+  (void)log_open({.level = LogLevel::kOff});  // Standard error cannot fail to open.
   Status ended;
   {
     UvRuntime runtime;
-    runtime.run(serve(&runtime, options, &ended));
+    runtime.run(serve(&runtime, options, flags, &ended));
   }
-  if (!ended) return fail_server(kProgram, ended.error());
+  if (!ended) return fail_server(ended.error());
   remove_note(flags.data, "pid");
   remove_note(flags.data, "address");
   log_info("stopped");

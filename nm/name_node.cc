@@ -1,6 +1,9 @@
 #include "nm/name_node.h"
 
+#include <algorithm>
+
 #include "common/base/log.h"
+#include "common/base/path.h"
 #include "common/wire/call.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/catalogue_db.h"
@@ -13,6 +16,7 @@ namespace understudy {
 namespace {
 
 constexpr uint32_t kProtocolVersion = 1;
+constexpr char kCatalogueFile[] = "catalogue.db";
 constexpr auto kHouseworkEvery = std::chrono::milliseconds(500);
 
 std::string hex_id(Random& random) {
@@ -23,6 +27,28 @@ std::string hex_id(Random& random) {
     for (int i = 0; i < 16; ++i, bits >>= 4) id += kDigits[bits & 15];
   }
   return id;
+}
+
+// On a disk that fills up deletions go on, and what storage servers did already is
+// noted; what keeps pairs serving goes on to the last byte.
+Reserve reserve_for(const wire::Command& command) {
+  switch (command.change_case()) {
+    case wire::Command::kRemoveIntent:
+    case wire::Command::kRemoveDone:
+    case wire::Command::kRemoveCancel:
+    case wire::Command::kRemoveFolder:
+    case wire::Command::kRemoveLink:
+    case wire::Command::kPurgeNodes:
+    case wire::Command::kExpirePending:
+    case wire::Command::kAnnounced:
+    case wire::Command::kJobsDone:
+    case wire::Command::kAddJobs: return Reserve::kHalf;
+    case wire::Command::kRegisterServer:
+    case wire::Command::kMemberFailed:
+    case wire::Command::kMemberInSync:
+    case wire::Command::kBeginEpoch: return Reserve::kAll;
+    default: return Reserve::kKept;
+  }
 }
 
 template <class Message>
@@ -81,20 +107,36 @@ Task<Status> NameNode::run() {
   co_return status;
 }
 
-Task<Status> NameNode::open() {
-  CO_RETURN_IF_ERROR(env_.disk.make_folder(options_.folder));
+Status NameNode::claim_folder() {
+  if (options_.folder.empty()) return fail(Code::kInvalid, "--data is empty; give a folder");
+  RETURN_IF_ERROR(env_.disk.make_folder(options_.folder));
+  ASSIGN_OR_RETURN(auto names, env_.disk.list(options_.folder));
+  auto has = [&names](std::string_view name) { return std::ranges::find(names, name) != names.end(); };
+  bool ours = has(kCatalogueFile);
+  if (has("store")) {
+    return fail(Code::kInvalid, options_.folder + ": is a storage server's folder; give another --data");
+  }
+  // Only what a start that was cut short, or whoever starts servers, leaves behind.
+  constexpr std::string_view kLeftBehind[] = {"lock", "pid", "pid.new", "address", "address.new", "log", "stderr",
+                                              "raft", "lost+found"};
+  for (const auto& name : names) {
+    if (ours || std::ranges::find(kLeftBehind, name) != std::end(kLeftBehind)) continue;
+    return fail(Code::kInvalid, options_.folder + ": has " + printable(name) + " but no " + kCatalogueFile +
+                                    ": not a name node's folder; give an empty --data");
+  }
   auto lock = env_.disk.lock(options_.folder + "/lock");
-  if (!lock) {
-    co_return lock.error().code == Code::kLocked
-        ? fail(Code::kLocked, options_.folder + ": another process has this folder; stop it, or give another --data")
-        : std::unexpected(lock.error());
+  if (!lock && lock.error().code == Code::kLocked) {
+    return fail(Code::kLocked, options_.folder + ": another process has this folder; stop it, or give another --data");
   }
+  if (!lock) return std::unexpected(lock.error());
   lock_ = *std::move(lock);
-  if (env_.disk.info(options_.folder + "/store")) {
-    co_return fail(Code::kInvalid, options_.folder + ": is a storage server's folder; give another --data");
-  }
+  return {};
+}
+
+Task<Status> NameNode::open() {
+  if (!lock_) CO_RETURN_IF_ERROR(claim_folder());
   auto on_fatal = [this](Error error) { fatal(std::move(error)); };
-  auto catalogue = Catalogue::open(env_, options_.folder + "/catalogue.db", on_fatal);
+  auto catalogue = Catalogue::open(env_, options_.folder + "/" + kCatalogueFile, on_fatal);
   if (!catalogue) co_return std::unexpected(catalogue.error());
   catalogue_ = *std::move(catalogue);
 
@@ -141,7 +183,7 @@ Task<Status> NameNode::found_cluster() {
 
 Task<Result<wire::CommandOutcome>> NameNode::propose(wire::Command command) {
   command.set_time_us(env_.clock.wall().time_since_epoch().count());
-  auto applied = co_await raft_->propose(command.SerializeAsString());
+  auto applied = co_await raft_->propose(command.SerializeAsString(), reserve_for(command));
   if (!applied) co_return std::unexpected(applied.error());
   wire::CommandOutcome outcome;
   if (!outcome.ParseFromString(applied->result)) co_return fail(Code::kInternal, "a command without an outcome");
@@ -216,6 +258,11 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
   }
   if (!session->greeted) co_return fail(Code::kInvalid, "the first message must be HELLO");
   std::string user = session->user;
+  // Who speaks for a server has registered it here.
+  auto speaks_for = [session](const std::string& server) -> Status {
+    if (session->server == server) return {};
+    return fail(Code::kDenied, printable(server) + " is not registered on this connection");
+  };
   switch (type) {
     case wire::LOCATE: {
       PARSE(LocateRequest, request);
@@ -284,11 +331,13 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
     }
     case wire::HEARTBEAT: {
       PARSE(HeartbeatRequest, request);
+      CO_RETURN_IF_ERROR(speaks_for(request.server()));
       CO_RETURN_IF_ERROR(co_await raft_->barrier());
       co_return make_reply(failover_->handle_heartbeat(request));
     }
     case wire::ANNOUNCE: {
       PARSE(AnnounceRequest, request);
+      CO_RETURN_IF_ERROR(speaks_for(request.server()));
       wire::Command command;
       auto* announced = command.mutable_announced();
       const Server* server = catalogue_->server(request.server());
@@ -308,6 +357,7 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
     }
     case wire::LEAVE: {
       PARSE(LeaveRequest, request);
+      CO_RETURN_IF_ERROR(speaks_for(request.server()));
       failover_->handle_leave(request);
       co_return make_reply(wire::Done());
     }

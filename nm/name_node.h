@@ -37,6 +37,8 @@ class NameNode : public Proposer {
   NameNode(Env& env, NameNodeOptions options);
   ~NameNode() override;
 
+  // Locks the folder, or says why it cannot be this name node's. run() does it unless it was done.
+  [[nodiscard]] Status claim_folder();
   // Opens the folder, takes part in the log, listens: then started() is set. Ends by
   // stop(), or with the error that made going on impossible.
   Task<Status> run();

@@ -144,12 +144,12 @@ Status RaftBridge::check_belongs() const {
 
 // ---- Proposing ------------------------------------------------------------------------
 
-Task<Result<Applied>> RaftBridge::propose(Bytes command) {
+Task<Result<Applied>> RaftBridge::propose(Bytes command, Reserve reserve) {
   if (closing_ || failed_) co_return fail(Code::kUnavailable, "this name node is stopping");
   if (command.size() > kCommandSizeMax) co_return fail(Code::kInvalid, "a command has at most 16 MiB");
   if (!is_leader()) co_return fail(Code::kUnavailable, "this name node is not the leader");
   if (hooks_.accepts) CO_RETURN_IF_ERROR(hooks_.accepts());
-  CO_RETURN_IF_ERROR(check_space());
+  CO_RETURN_IF_ERROR(check_space(reserve));
   while (queued_bytes_ > kQueuedBytesMax) {
     auto changed = work_.wait();
     co_await changed;
@@ -163,15 +163,18 @@ Task<Result<Applied>> RaftBridge::propose(Bytes command) {
   co_return co_await answer;
 }
 
-Status RaftBridge::check_space() {
+Status RaftBridge::check_space(Reserve use) {
   Instant now = env_.clock.now();
-  if (space_checked_at_ != Instant{} && now < space_checked_at_ + kSpaceCheckedEvery) return space_;
-  space_checked_at_ = now;
-  auto space = env_.disk.space(options_.folder);
-  if (!space) return space_ = std::unexpected(space.error());
-  uint64_t reserve = std::min(options_.reserve_bytes, space->total_bytes / 8);
-  if (space->free_bytes >= reserve) return space_ = Status{};
-  return space_ = std::unexpected(error_of(RAFT_NOSPACE, ""));
+  if (space_checked_at_ == Instant{} || now >= space_checked_at_ + kSpaceCheckedEvery) {
+    space_checked_at_ = now;
+    space_ = env_.disk.space(options_.folder);
+  }
+  if (!space_) return std::unexpected(space_.error());
+  uint64_t kept = std::min(options_.reserve_bytes, space_->total_bytes / 8);
+  if (use == Reserve::kHalf) kept /= 2;
+  if (use == Reserve::kAll) kept = 0;
+  if (space_->free_bytes >= kept) return {};
+  return std::unexpected(error_of(RAFT_NOSPACE, ""));
 }
 
 Task<void> RaftBridge::run() {

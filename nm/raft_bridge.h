@@ -52,6 +52,9 @@ struct RaftBridgeHooks {
   std::function<void(Error)> fatal;
 };
 
+// How much of the reserved space a proposal may use.
+enum class Reserve : uint8_t { kKept, kHalf, kAll };
+
 struct Applied {
   uint64_t index = 0;
   Bytes result;  // What `apply` returned.
@@ -68,7 +71,7 @@ class RaftBridge {
   // Resolves once the command is durable on a majority and applied. NO_SPACE, INVALID (more
   // than 16 MiB) or what `accepts` says: nothing changed. UNAVAILABLE: not the
   // leader, nothing changed, or "outcome unknown".
-  Task<Result<Applied>> propose(Bytes command);
+  Task<Result<Applied>> propose(Bytes command, Reserve reserve = Reserve::kKept);
 
   bool is_leader() const;
   uint64_t term() const;
@@ -99,7 +102,7 @@ class RaftBridge {
   RaftBridge(Env& env, RaftBridgeOptions options, RaftBridgeHooks hooks);
   Task<Status> open();
   Status check_belongs() const;
-  Status check_space();
+  Status check_space(Reserve reserve);
   Task<void> run();
   void append_batch();
   void fill_batch();
@@ -126,7 +129,7 @@ class RaftBridge {
   bool closing_ = false;
   uint64_t appends_ = 0;
   Instant space_checked_at_{};
-  Status space_{};
+  Result<DiskSpace> space_{};
   Notifier work_;
   Notifier leadership_;
   TaskGroup tasks_;

@@ -1,10 +1,17 @@
 #include "ss/announcer.h"
 
+#include <utility>
+
 #include "common/base/log.h"
 #include "common/wire/call.h"
 #include "ss/server_state.h"
 
 namespace understudy {
+namespace {
+
+constexpr Duration kSpaceRetry = std::chrono::milliseconds(250);
+
+}  // namespace
 
 Announcer::Announcer(ServerState* state, Incarnation incarnation)
     : state_(state), incarnation_(incarnation), progress_(state->env.executor) {}
@@ -39,6 +46,13 @@ Task<void> Announcer::run(Peer* peer, Duration call_timeout) {
     request.set_to_lsn(batch.items.back().lsn());
     for (auto& item : batch.items) request.mutable_items()->Add(std::move(item));
     auto reply = co_await call<wire::AnnounceReply>(peer, wire::ANNOUNCE, request, call_timeout);
+    if (!reply && reply.error().code == Code::kNoSpace) {
+      // Known by every other means; this can wait until there is room.
+      if (!std::exchange(waits_for_space_, true)) log_warning("announcing waits: " + reply.error().message);
+      co_await sleep_for(state_->env, kSpaceRetry);
+      continue;
+    }
+    waits_for_space_ = false;
     if (!reply) {
       log_info("announcing failed, registering again: " + reply.error().to_string());
       co_return;

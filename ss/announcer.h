@@ -36,6 +36,7 @@ class Announcer {
   Incarnation incarnation_;
   Lsn confirmed_ = kNoLsn;
   Lsn looked_through_ = kNoLsn;  // All below is announced, or was not to be.
+  bool waits_for_space_ = false;
   Notifier progress_;
 };
 

@@ -14,7 +14,6 @@
 namespace understudy {
 namespace {
 
-constexpr int kExitRefused = 1;
 constexpr int kExitUsage = 2;
 
 constexpr char kProgram[] = "understudy-ss";
@@ -30,24 +29,17 @@ Task<void> stop_on_signal(UvRuntime* runtime, StorageServer* server) {
   server->stop();
 }
 
-struct Outcome {
-  Status ended;
-  bool logging = false;
-};
-
 // The log is opened once the folder is ours: a refused start leaves one line on
 // standard error and no trace in the folder.
-Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, Outcome* outcome) {
+Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, Status* ended) {
   StorageServer server(runtime->env(), arguments->server);
-  outcome->ended = co_await server.open();
-  if (!outcome->ended) co_return;
-  outcome->ended = open_server_log(arguments->flags);
-  if (!outcome->ended) co_return;
-  outcome->logging = true;
+  *ended = co_await server.open();
+  if (*ended) *ended = open_server_log(arguments->flags);
+  if (!*ended) co_return;
   TaskGroup watching(runtime->env().executor);
   watching.spawn(stop_on_signal(runtime, &server));
   co_await server.run();
-  outcome->ended = server.result();
+  *ended = server.result();
 }
 
 int run_main(int argc, char** argv) {
@@ -98,16 +90,13 @@ int run_main(int argc, char** argv) {
     return kExitUsage;
   }
   flags.data = server.folder;
-  Outcome outcome;
+  (void)log_open({.level = LogLevel::kOff});  // Standard error cannot fail to open.
+  Status ended;
   {
     UvRuntime runtime;
-    runtime.run(run_server(&runtime, &arguments, &outcome));
+    runtime.run(run_server(&runtime, &arguments, &ended));
   }
-  if (!outcome.ended && outcome.logging) return fail_server(kProgram, outcome.ended.error());
-  if (!outcome.ended) {
-    std::fprintf(stderr, "%s: error: %s\n", kProgram, outcome.ended.error().to_string().c_str());
-    return kExitRefused;
-  }
+  if (!ended) return fail_server(ended.error());
   log_info("stopped");
   log_flush();
   return 0;

@@ -21,7 +21,7 @@ constexpr uint32_t kHeartbeatsInFlightMax = 8;
 // Another name node, or the same a little later, may answer otherwise.
 bool is_passing(Code code) {
   return code == Code::kUnavailable || code == Code::kMoved || code == Code::kInternal ||
-         code == Code::kStaleEpoch;
+         code == Code::kStaleEpoch || code == Code::kNoSpace;
 }
 
 }  // namespace
@@ -65,7 +65,7 @@ Task<Error> NameNodeLink::run() {
     if (ended) {
       backoff = kBackoffMin;  // It worked for a while.
     } else if (attempts_failed_++ == addresses.size()) {
-      log_warning("no name node answers, trying on: " + ended.error().to_string());
+      log_warning("no name node takes this server, trying on: " + ended.error().to_string());
     }
     co_await sleep_for(state_->env, backoff);
     backoff = std::min(backoff * 2, kBackoffMax);

@@ -85,8 +85,8 @@ Lsn StoreEngine::append_chunk(FileId file, HashedChunk chunk, LogWriter::Done do
   return *placed;
 }
 
-Status StoreEngine::check_change(const Change& change, const Head& head) const {
-  RETURN_IF_ERROR(writable());
+Status StoreEngine::check_change(const Change& change, const Head& head) {
+  RETURN_IF_ERROR(change.kind == wire::CHANGE_DELETE ? writable() : has_room());
   if (options_.may_append) RETURN_IF_ERROR(options_.may_append(change.epoch));
   if (head.deleted) return fail(Code::kNotFound, name_of(change.file) + ": deleted");
   if (head.version && change.exclusive)
@@ -285,7 +285,7 @@ Task<Result<VersionInfo>> StoreEngine::append(Change change, Bytes bytes) {
 Task<Result<ChunkRefInfo>> StoreEngine::stage(FileId file, Bytes bytes) {
   if (bytes.empty() || bytes.size() > kChunkSizeMax)
     co_return fail(Code::kInvalid, "a chunk has 1 byte to 1 MiB");
-  CO_RETURN_IF_ERROR(writable());
+  CO_RETURN_IF_ERROR(has_room());
   auto hashed = co_await hash_chunks(std::move(bytes));
   co_await log_->room(kBufferedMax);
   const ChunkRefInfo info{hashed[0].hash, static_cast<uint32_t>(hashed[0].bytes.size())};

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/base/log.h"
+#include "common/base/path.h"
 #include "common/env/env_util.h"
 
 namespace understudy {
@@ -16,6 +19,9 @@ constexpr size_t kUncommittedMax = 2000;
 constexpr uint64_t kCheckpointEvery = 10'000;  // Records.
 // The log leaves so much of the disk to the index.
 constexpr uint64_t kReserveBytes = 8 << 20;
+// Content leaves so much to the log's small records.
+constexpr uint64_t kContentReserveBytes = 16 << 20;
+constexpr Duration kSpaceKnownFor = 20ms;
 
 constexpr std::string_view kStoreFormat = "understudy store, format 1\n";
 constexpr size_t kStoreIdDigits = 32;
@@ -49,8 +55,24 @@ Task<Status> StoreEngine::start() {
   co_return Status{};
 }
 
+// Only what a start that was cut short, or whoever starts servers, leaves behind, or a store.
+Status StoreEngine::check_folder() const {
+  constexpr std::string_view kLeftBehind[] = {"lock", "store.new", "pid", "address", "log", "stderr", "lost+found"};
+  ASSIGN_OR_RETURN(auto names, env_.disk.list(options_.folder));
+  if (std::ranges::find(names, "store") != names.end()) return {};
+  for (const auto& name : names) {
+    if (std::ranges::find(kLeftBehind, name) != std::end(kLeftBehind)) continue;
+    return fail(Code::kInvalid, fmt::format("{}: has {} but no file 'store': not a storage server's folder; "
+                                            "give an empty --data",
+                                            options_.folder, printable(name)));
+  }
+  return {};
+}
+
 Task<Status> StoreEngine::lock_and_identify() {
+  if (options_.folder.empty()) co_return fail(Code::kInvalid, "--data is empty; give a folder");
   CO_RETURN_IF_ERROR(make_folder_durably(env_, options_.folder));
+  CO_RETURN_IF_ERROR(check_folder());  // Before anything is written there.
   auto lock = env_.disk.lock(options_.folder + "/lock");
   if (!lock && lock.error().code == Code::kLocked) {
     co_return fail(Code::kLocked,
@@ -62,17 +84,6 @@ Task<Status> StoreEngine::lock_and_identify() {
   auto content = co_await read_small_file(env_, path, 4096);
   if (!content && content.error().code != Code::kNotFound) co_return std::unexpected(content.error());
   if (!content) {
-    CO_ASSIGN_OR_RETURN(auto names, env_.disk.list(options_.folder));
-    // Only what a start that was cut short, or whoever starts servers, leaves behind.
-    for (const auto& name : names) {
-      if (name != "lock" && name != "store.new" && name != "pid" && name != "address" && name != "log" &&
-          name != "stderr") {
-        co_return fail(Code::kInvalid,
-                       fmt::format("{}: has {} but no file 'store': not a storage server's folder; "
-                                   "give an empty --data",
-                                   options_.folder, name));
-      }
-    }
     store_id_ = fmt::format("{:016x}{:016x}", env_.random.next(), env_.random.next());
     co_return co_await replace_small_file(env_, path, fmt::format("{}{}\n", kStoreFormat, store_id_));
   }
@@ -133,6 +144,19 @@ Status StoreEngine::writable() const {
   if (index_full_) return fail(Code::kNoSpace, options_.folder + ": no space left for the index");
   if (failure_) return fail(Code::kUnavailable, options_.folder + ": the store failed");
   return {};
+}
+
+Status StoreEngine::has_room() {
+  RETURN_IF_ERROR(writable());
+  Instant now = env_.clock.now();
+  if (now >= space_known_until_) {
+    space_known_until_ = now + kSpaceKnownFor;
+    auto space = env_.disk.space(options_.folder);
+    if (space) space_ = *space;
+  }
+  if (!space_ || space_->free_bytes >= kContentReserveBytes) return {};
+  return fail(Code::kNoSpace, fmt::format("{}: {} MiB free; the last {} MiB are kept for deletions; make room",
+                                          options_.folder, space_->free_bytes >> 20, kContentReserveBytes >> 20));
 }
 
 void StoreEngine::feed_index(IndexRecord record) {

@@ -104,6 +104,7 @@ class StoreEngine final : public FileStore {
   using InFlight = std::pair<FileId, RequestId>;
 
   // store_engine.cc
+  Status check_folder() const;
   Task<Status> lock_and_identify();
   Task<Status> open_log();
   Status open_index();
@@ -114,6 +115,8 @@ class StoreEngine final : public FileStore {
   void broken(Error error);
   // Refuses changes while the index has no room to follow.
   Status writable() const;
+  // Refuses content sooner: the last of a full disk is for deletions and epochs.
+  Status has_room();
   // An AsideRow ends one append in flight of its file.
   Future<Status> append_record(RecordType type, Bytes head, IndexRecord record);
   void append_ended(FileId file);
@@ -123,7 +126,7 @@ class StoreEngine final : public FileStore {
   Result<Head> head_of(FileId file);
   Task<Result<StoredVersionRef>> load_head(FileId file);
   Task<std::vector<HashedChunk>> hash_chunks(Bytes content);
-  Status check_change(const Change& change, const Head& head) const;
+  Status check_change(const Change& change, const Head& head);
   Result<StoredVersionRef> append_change(const Change& change, const Head& head, Content content);
   void append_version(std::shared_ptr<StoredVersion> version);
   void version_done(const StoredVersionRef& version, const Status& status);
@@ -164,6 +167,8 @@ class StoreEngine final : public FileStore {
   Promise<Error> failed_;
   std::optional<Error> failure_;
   bool index_full_ = false;
+  Instant space_known_until_{};
+  std::optional<DiskSpace> space_;
   std::unique_ptr<SegmentLog> log_;  // Goes before what its callbacks touch.
   TaskGroup tasks_;
 };

@@ -119,7 +119,7 @@ Task<Result<wire::MissingChunksReply>> StoreEngine::missing_chunks(wire::Missing
 Task<Status> StoreEngine::store_chunk(FileId file, ChunkHash hash, Bytes content) {
   if (content.empty() || content.size() > kChunkSizeMax)
     co_return fail(Code::kInvalid, "a chunk has 1 byte to 1 MiB");
-  CO_RETURN_IF_ERROR(writable());
+  CO_RETURN_IF_ERROR(has_room());
   auto hashed = co_await hash_chunks(std::move(content));
   if (hashed[0].hash != hash)
     co_return fail(Code::kCorrupt, name_of(file) + ": a chunk arrived that has another hash");
@@ -156,7 +156,7 @@ Task<Result<wire::ApplyOutcome>> StoreEngine::apply_version(wire::VersionRecord 
     CO_ASSIGN_OR_RETURN(before, co_await load_head(file));
   }
   // From here on nothing waits.
-  CO_RETURN_IF_ERROR(writable());
+  CO_RETURN_IF_ERROR(record.kind() == wire::CHANGE_DELETE ? writable() : has_room());
   CO_ASSIGN_OR_RETURN(Head head, head_of(file));
   *outcome.mutable_head() = version_to_wire(head.version);
   CO_ASSIGN_OR_RETURN(auto known, index_->version(file, wanted));

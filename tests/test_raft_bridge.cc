@@ -257,6 +257,27 @@ TEST_F(RaftBridgeTest, TooLittleFreeSpaceRefusesBeforehand) {
   EXPECT_GE(node_.bridge->last_index(), last);
 }
 
+TEST_F(RaftBridgeTest, TheReserveIsForWhatMattersMost) {
+  auto options = small_options();
+  options.reserve_bytes = 64 << 10;
+  start(options);
+  host_.disk.put("/filler", Bytes(1 << 20, 'x'));
+  auto takes = [&](uint64_t free_bytes, Reserve reserve) {
+    host_.disk.set_quota(1 << 30);
+    uint64_t used = (1 << 30) - host_.disk.space().free_bytes;
+    host_.disk.set_quota(used + free_bytes);
+    world_.run_for(1s);
+    auto applied = world_.await(*process_, node_.bridge->propose("x", reserve));
+    if (!applied) EXPECT_EQ(applied.error().code, Code::kNoSpace);
+    return applied.has_value();
+  };
+  EXPECT_TRUE(takes(80 << 10, Reserve::kKept));
+  EXPECT_FALSE(takes(48 << 10, Reserve::kKept));
+  EXPECT_TRUE(takes(48 << 10, Reserve::kHalf));
+  EXPECT_FALSE(takes(24 << 10, Reserve::kHalf));
+  EXPECT_TRUE(takes(24 << 10, Reserve::kAll));
+}
+
 TEST_F(RaftBridgeTest, AFailingDiskIsFatalAndNothingIsAcknowledged) {
   start();
   propose_all(0, 3);

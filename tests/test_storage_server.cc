@@ -39,6 +39,7 @@ class ScriptedNameNode : public PeerHandler {
       case wire::REGISTER: {
         registrations.push_back(*parse_message<wire::RegisterRequest>(message));
         if (refusal) co_return std::unexpected(*refusal);
+        if (full) co_return fail(Code::kNoSpace, "the name node's disk is full");
         server = peer;
         wire::RegisterReply reply;
         reply.set_cluster_id("c1");
@@ -63,6 +64,7 @@ class ScriptedNameNode : public PeerHandler {
         EXPECT_EQ(announcements_in_flight, 1);
         co_await sleep_for(*env_, 5ms);
         --announcements_in_flight;
+        if (full) co_return fail(Code::kNoSpace, "the name node's disk is full");
         if (request.from_lsn() != announced_lsn || request.epoch() != lease_epoch) {
           co_return fail(Code::kStaleEpoch, "not so");
         }
@@ -88,6 +90,7 @@ class ScriptedNameNode : public PeerHandler {
 
   Peer* server = nullptr;  // The registered server's connection.
   std::optional<Error> refusal;
+  bool full = false;  // Its disk.
   bool granting = true;
   uint64_t lease_epoch = 0;
   uint64_t announced_lsn = 0;
@@ -640,6 +643,38 @@ TEST_F(StorageServerTest, AFullDiskRefusesChangesAndServesOn) {
   EXPECT_EQ(read(kFile, 7), "one");
   disk.set_quota(std::nullopt);
   EXPECT_EQ(put(kFile, 7, 2, Bytes(300'000, 'x')), "7.2@7") << "the repeat of what was refused";
+  EXPECT_FALSE(ended_.has_value());
+}
+
+TEST_F(StorageServerTest, WhatIsLeftOfAFullDiskIsForDeletions) {
+  serve(7);
+  ASSERT_EQ(put(kFile, 7, 1, "one"), "7.1@7");
+  auto& disk = world_.host("ss1").disk;
+  disk.set_quota(1 << 30);
+  disk.set_quota((1 << 30) - disk.space().free_bytes + (12 << 20));
+  world_.run_for(1s);
+  EXPECT_EQ(put(6, 7, 2, "two"), "NO_SPACE");
+  wire::DeleteFileRequest request;
+  request.set_file_id(kFile);
+  request.set_epoch(7);
+  EXPECT_EQ(word(order<wire::VersionReply>(wire::DELETE_FILE, request)), "7.2@7");
+}
+
+TEST_F(StorageServerTest, ANameNodeWithAFullDiskEndsNoServer) {
+  serve(7);
+  nm_.full = true;
+  ASSERT_EQ(put(kFile, 7, 1, "one"), "7.1@7");
+  world_.run_for(3s);
+  EXPECT_FALSE(ended_.has_value());
+  EXPECT_EQ(put(kFile, 7, 2, "two"), "7.2@7") << "its lease goes on";
+  nm_.full = false;
+  world_.run_for(1s);
+  EXPECT_EQ(nm_.announced.size(), 2u);
+  EXPECT_EQ(nm_.registrations.size(), 1u);
+  kill_server();
+  nm_.full = true;
+  start_server();
+  world_.run_for(3s);
   EXPECT_FALSE(ended_.has_value());
 }
 

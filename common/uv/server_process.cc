@@ -26,13 +26,6 @@ Result<Duration> parse_duration(const std::string& text) {
 }
 
 Status open_server_log(const ServerFlags& flags) {
-  for (size_t slash = flags.data.find('/', 1);; slash = flags.data.find('/', slash + 1)) {
-    std::string folder = flags.data.substr(0, slash);
-    if (mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST) {
-      return fail(Code::kInvalid, folder + ": " + std::strerror(errno));
-    }
-    if (slash == std::string::npos) break;
-  }
   LogOptions options;
   options.file = flags.data + "/log";
   options.json = flags.log_format == "json";
@@ -59,8 +52,8 @@ Status write_note(const std::string& folder, const std::string& name, const std:
 
 void remove_note(const std::string& folder, const std::string& name) { unlink((folder + "/" + name).c_str()); }
 
-int fail_server(const std::string& program, const Error& error) {
-  std::fprintf(stderr, "%s: error: %s\n", program.c_str(), error.to_string().c_str());
+int fail_server(const Error& error) {
+  std::fprintf(stderr, "error: %s\n", error.to_string().c_str());
   log_error("ends: " + error.to_string());
   log_flush();
   return 1;

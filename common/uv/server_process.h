@@ -22,7 +22,7 @@ struct ServerFlags {
 // "250ms", "5s", "2m", "1h", or a bare number of seconds. INVALID otherwise.
 Result<Duration> parse_duration(const std::string& text);
 
-// Makes the data folder and logs into DIR/log.
+// Logs into DIR/log.
 Status open_server_log(const ServerFlags& flags);
 
 // Small informative files, not part of any state: DIR/pid, DIR/address.
@@ -30,6 +30,6 @@ Status write_note(const std::string& folder, const std::string& name, const std:
 void remove_note(const std::string& folder, const std::string& name);
 
 // A clear last line on standard error and in the log; the exit status: 1.
-int fail_server(const std::string& program, const Error& error);
+int fail_server(const Error& error);
 
 }  // namespace understudy

@@ -158,6 +158,7 @@ Task<Status> Peer::greet(Frame frame) {
   }
   Result<Reply> reply = fail(Code::kInvalid, "nothing is asked for on this side");
   bool ours = frame.kind != FrameKind::kRequest;
+  if (ours && !calls_.contains(frame.request_id)) co_return fail(Code::kInvalid, "an answer to nothing before the Hello");
   uint64_t id = frame.request_id;
   if (ours) {
     greeted_ = frame.kind == FrameKind::kResponse;

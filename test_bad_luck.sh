@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Real servers, and what an unlucky user does to them: each ends in one clear line on the right side, with nothing
+# half-done left and no server down.
+. "$(dirname "${BASH_SOURCE[0]}")/scripts/drill.sh"
+cluster="$folder/a cluster" # Blanks on purpose.
+
+# refused TEXT STATUS PATTERN COMMAND…: it ends with that status and one line on standard error that matches.
+refused() {
+  local text=$1 status=$2 pattern=$3 said got
+  shift 3
+  said=$(timeout 20 "$@" 2>&1 >/dev/null </dev/null)
+  got=$?
+  if [ "$got" = "$status" ] && [[ $said =~ $pattern ]] && [ "$(wc -l <<<"$said")" = 1 ]; then
+    ok "$text"
+  else
+    not_ok "$text"
+    echo "  # status $got, said: $said"
+  fi
+}
+nm=$bin/understudy-nm ss=$bin/understudy-ss
+all_run() { kill -0 "$(pid_of nm1)" "$(pid_of ss1)" "$(pid_of ss1_backup)"; }
+
+# ---- Data folders that are not for this server.
+mkdir -p "$folder/home" && echo precious >"$folder/home/file"
+another="$folder/another"
+check 'a cluster starts' understudy up
+at=$(cat "$cluster/nm1/address")
+refused 'a second server in one folder' 1 '^error: LOCKED: .*another process' "$ss" --name ss1 --data "$cluster/ss1" --nm "$at"
+refused 'a second name node in one folder' 1 '^error: LOCKED: ' "$nm" --data "$cluster/nm1" --listen 127.0.0.1:0
+refused "a name node in a storage server's folder" 1 "^error: INVALID: .*storage server's" "$nm" --data "$cluster/ss1" --listen 127.0.0.1:0
+refused "a name node in somebody's folder" 1 "^error: INVALID: .*not a name node's" "$nm" --data "$folder/home" --listen 127.0.0.1:0
+refused "a storage server in somebody's folder" 1 "^error: INVALID: .*not a storage server's" "$ss" --name ss2 --data "$folder/home" --nm "$at"
+check 'what is refused leaves nothing behind' [ "$(ls "$folder/home")" = file ]
+refused 'an empty folder under a live name' 1 '^error: CONFLICT: ss1: such a server runs already' "$ss" --name ss1 --data "$folder/e1" --nm "$at"
+refused 'a second backup' 1 '^error: EXISTS: ss1 has a backup' "$ss" --name other --backup-of ss1 --data "$folder/e2" --nm "$at"
+refused 'a name that is none' 1 '^error: INVALID: a/b' "$ss" --name a/b --data "$folder/e3" --nm "$at"
+check 'the cluster stops' understudy down
+cp -r "$cluster" "$another"
+check 'and starts again' understudy up
+at=$(cat "$cluster/nm1/address")
+refused "another server's folder" 1 '^error: INVALID: .*belongs to ss1, not to ss9' "$ss" --name ss9 --data "$another/ss1" --nm "$at"
+refused "the other half's folder" 1 '^error: INVALID: .*belongs to ss1_backup, not to ss1' "$ss" --name ss1 --data "$another/ss1_backup" --nm "$at"
+refused "a name node's folder" 1 "^error: INVALID: .*not a storage server's" "$ss" --name ss9 --data "$another/nm1" --nm "$at"
+check 'another cluster starts' "$bin/understudy" up --data "$folder/third"
+refused "another cluster's folder" 1 '^error: INVALID: ' "$ss" --name ss1 --data "$another/ss1" --nm "$(cat "$folder/third/nm1/address")"
+check 'another cluster stops' "$bin/understudy" down --data "$folder/third"
+sed -i 's/format 1/format 9/' "$another/ss1/store"
+refused 'a newer format' 1 '^error: INVALID: .*format' "$ss" --name ss1 --data "$another/ss1" --nm "$at"
+check 'the servers stand' all_run
+
+finish
