@@ -200,6 +200,7 @@ Task<Status> Workloads::failover() {
     group.spawn(client_loop(writer ? Kind::kOverwrite : Kind::kGet, i, kNoCount, options_.rate, writer ? &writes : &reads));
   }
   co_await sleep_for(env_, options_.time / 3);
+  processor.look();  // What a server spent before it dies counts.
   auto event_status = std::make_shared<int>(0);
   if (!options_.event.empty()) {
     auto event = env_.workers.run([command = options_.event, event_status] { *event_status = std::system(command.c_str()); });
