@@ -18,6 +18,11 @@ bool is_big(const wire::VersionRecord& record) {
   return record.chunks_size() > 0 && record.inline_content().empty();
 }
 
+// The primary may just be getting its lease, or be giving it away: to be tried again.
+bool is_passing(Code code) {
+  return code == Code::kUnavailable || code == Code::kMoved || code == Code::kStaleEpoch;
+}
+
 // While it lives, no job is carried to the target: its heads are being set.
 struct Paused {
   ReplicationWorker* worker;
@@ -140,8 +145,8 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     auto version = co_await rescue(source, file.file, file.keep, file.newest);
     if (version) {
       rescued[number(file.file)] = *version;
-    } else if (version.error().code == Code::kUnavailable) {
-      co_return std::unexpected(version.error());
+    } else if (is_passing(version.error().code)) {
+      co_return fail(Code::kUnavailable, version.error().message);
     } else {
       log_info("set aside without a rescue: " + version.error().to_string());
     }
