@@ -22,7 +22,7 @@ void make_file(const std::string& path, uint64_t size_bytes);
 // `cp` of `path` to two new files beside it, one after the other, and fsync of both; then both are removed.
 double copy_twice_seconds(const std::string& path);
 
-// `cat` of `path` to /dev/null, which does not look at the bytes: the hardest to compare with.
+// `cat` of `path` into a pipe at whose end the bytes are counted, as the bench counts what it gets.
 double cat_seconds(const std::string& path);
 
 }  // namespace understudy::bench
