@@ -154,6 +154,7 @@ Task<void> resolve(Env& env) {
 }
 
 TEST(UvRuntimeTest, ResolvesNames) {
+  if (access("/etc/hosts", R_OK) != 0) GTEST_SKIP() << "a bare machine: not even localhost has a name";
   UvRuntime runtime;
   runtime.run(resolve(runtime.env()));
 }
