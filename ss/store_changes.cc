@@ -236,7 +236,13 @@ Task<Result<VersionInfo>> StoreEngine::put(Change change, Bytes bytes) {
 
 Task<Result<VersionInfo>> StoreEngine::remove(Change change) {
   change.kind = wire::CHANGE_DELETE;
-  co_return co_await submit(std::move(change), {});
+  const FileId file = change.file;
+  auto done = co_await submit(std::move(change), {});
+  if (done || done.error().code != Code::kNotFound) co_return done;
+  // Another request deleted it: its tombstone answers this one too.
+  CO_ASSIGN_OR_RETURN(StoredVersionRef tombstone, co_await load_head(file));
+  if (!tombstone || !tombstone->deleted()) co_return done;
+  co_return co_await finish(tombstone);
 }
 
 // The content of `before` (null: nothing) with `bytes` behind it. The last chunk of
@@ -273,7 +279,9 @@ Task<Result<VersionInfo>> StoreEngine::append(Change change, Bytes bytes) {
       if (first) co_return *first;
     }
     CO_ASSIGN_OR_RETURN(StoredVersionRef before, co_await load_head(change.file));
-    if (before && before->deleted()) co_return fail(Code::kNotFound, name_of(change.file) + ": deleted");
+    // A file without a version here may have one on the other half.
+    if (!before) co_return fail(Code::kNotFound, name_of(change.file) + ": no such file");
+    if (before->deleted()) co_return fail(Code::kNotFound, name_of(change.file) + ": deleted");
     CO_ASSIGN_OR_RETURN(Content content, co_await appended_content(before, bytes));
     CO_ASSIGN_OR_RETURN(Head head, head_of(change.file));
     // Somebody else's change came first: append behind that one.
@@ -344,6 +352,7 @@ Task<Result<VersionInfo>> StoreEngine::commit(Change change, std::vector<ChunkRe
       if (first) co_return *first;
     }
     CO_ASSIGN_OR_RETURN(StoredVersionRef before, co_await load_head(change.file));
+    if (append && !before) co_return fail(Code::kNotFound, name_of(change.file) + ": no such file");
     std::vector<HashedChunk> small;
     if (append && before && !before->inline_content.empty())
       small = co_await hash_chunks(before->inline_content);

@@ -45,7 +45,9 @@ TEST_F(FileStoreTest, FilesAreVersions) {
   EXPECT_EQ(ss_.get(1), "NOT_FOUND");
   EXPECT_EQ(ss_.get(1, {Epoch{3}, 2}), "mouse");
   EXPECT_EQ(ss_.put(1, "again"), "NOT_FOUND");
-  EXPECT_EQ(ss_.remove(1), "NOT_FOUND");
+  EXPECT_EQ(ss_.append(1, "again"), "NOT_FOUND");
+  EXPECT_EQ(ss_.append(2, "never put"), "NOT_FOUND");
+  EXPECT_EQ(ss_.remove(1), "9.2") << "one tombstone answers all who ask for it";
   EXPECT_EQ(ss_->file_count(), 0u);
   expect_rebuilt_equal();
 }
@@ -122,14 +124,15 @@ TEST_F(FileStoreTest, AnotherProcessOrAnotherProgramsFolderIsRefused) {
 }
 
 TEST_F(FileStoreTest, ARetryIsAnsweredOnce) {
-  EXPECT_EQ(ss_.append(1, "x", 1), "3.1");
-  EXPECT_EQ(ss_.append(1, "x", 1), "3.1");
+  EXPECT_EQ(ss_.put(1, "x", 1), "3.1");
+  EXPECT_EQ(ss_.put(1, "x", 1), "3.1");
+  EXPECT_EQ(ss_.append(1, "y", 2), "3.2");
   EXPECT_EQ(ss_.append(1, "y", 2), "3.2");
   EXPECT_EQ(ss_.remove(1, 3), "3.3");
-  EXPECT_EQ(ss_.append(1, "x", 1), "3.1");
+  EXPECT_EQ(ss_.append(1, "y", 2), "3.2");
   EXPECT_EQ(ss_.remove(1, 3), "3.3");
   ASSERT_TRUE(ss_.reopen());
-  EXPECT_EQ(ss_.append(1, "x", 1), "3.1");
+  EXPECT_EQ(ss_.put(1, "x", 1), "3.1");
   EXPECT_EQ(ss_->answered(FileId{1}, {77, 2})->version, (Version{Epoch{3}, 2}));
   EXPECT_FALSE(ss_->answered(FileId{2}, {77, 2}));
 }
@@ -141,6 +144,7 @@ Task<void> note(Task<Result<VersionInfo>> change, std::vector<std::string>* stor
 
 TEST_F(FileStoreTest, ManyAtOnceShareOneSyncAndOneAnswer) {
   std::vector<std::string> story;
+  ASSERT_EQ(ss_.put(1, ""), "3.1");
   uint64_t before = ss_.disk().crash_points();
   for (int i = 0; i < 50; ++i) {
     ss_.spawn(note(ss_->append(ss_.change(1, 100 + i), "x"), &story));
@@ -280,7 +284,7 @@ void write_history(StoreOnHost& ss, History& history) {
     const Bytes small = "small " + std::to_string(round), medium = some_bytes(round, 100'000);
     const Bytes big = some_bytes(round, (1 << 20) + 1000);
     change(1, small, [&] { return ss.put(1, small); });
-    change(2, history.acknowledged[2] + small, [&] { return ss.append(2, small); });
+    change(2, history.acknowledged[2] + small, [&] { return round == 0 ? ss.put(2, small) : ss.append(2, small); });
     change(3, medium, [&] { return ss.put(3, medium); });
     if (round == 1) change(4, big, [&] { return ss.upload(4, big); });
     change(10 + round, "", [&] { return ss.put(10 + round, ""); });
