@@ -95,8 +95,7 @@ Bytes Catalogue::apply_to_transaction(uint64_t index, BytesView bytes) {
   dispatch(command, change);
   Bytes outcome = serialized(change.outcome);
   if (!change.refused()) {
-    // A removal is answered when it is done, not when it is begun.
-    if (request && !command.has_remove_intent()) store_->put_answer(index, request, change.now_us, outcome);
+    if (request) store_->put_answer(index, request, change.now_us, outcome);
     for (wire::Event event : command.events()) {
       event.set_id(cluster.next_event++);
       if (event.time_us() == 0) event.set_time_us(change.now_us);

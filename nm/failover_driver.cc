@@ -26,6 +26,21 @@ wire::Event event(std::string kind, std::string pair, std::string server, std::s
 
 }  // namespace
 
+// A resync is found by its server while it runs.
+class FailoverDriver::UnderWay {
+ public:
+  UnderWay(std::map<std::string, Resync*>* all, std::string server, Resync* resync) : all_(all), server_(std::move(server)) {
+    (*all_)[server_] = resync;
+  }
+  UnderWay(const UnderWay&) = delete;
+  UnderWay& operator=(const UnderWay&) = delete;
+  ~UnderWay() { all_->erase(server_); }
+
+ private:
+  std::map<std::string, Resync*>* all_;
+  std::string server_;
+};
+
 FailoverDriver::FailoverDriver(Env& env, MonitorSettings settings, Catalogue* catalogue, Proposer* proposer,
                                ServerLinks* links)
     : env_(env),
@@ -132,6 +147,7 @@ Task<void> FailoverDriver::member_failed(Effect effect) {
   bool left = leaving_.contains(effect.server);
   *command.add_events() = left ? event("left", effect.pair, effect.server, effect.server + " was stopped")
                                : event("failed", effect.pair, effect.server, effect.server + " failed");
+  worker(effect.server)->set_compared(false);
   auto outcome = co_await proposer_->propose(std::move(command));
   if (!outcome) log_warning(effect.server + " not marked failed: " + outcome.error().to_string());
   update_facts();
@@ -147,25 +163,39 @@ Task<void> FailoverDriver::serve(Effect effect) {
   changed_.notify_all();
 }
 
+// One at a time for each server. One that was begun for an earlier start of it ends by
+// itself, its connection being gone, and has nothing to say any more.
 Task<void> FailoverDriver::resync(Effect effect) {
   const Server* server = catalogue_->server(effect.server);
   Incarnation incarnation = server == nullptr ? 0 : server->incarnation;
-  auto fresh = std::make_unique<Resync>(env_, effect.server, catalogue_, proposer_, links_, worker(effect.server));
-  Resync* resync = fresh.get();
-  resyncs_[effect.server] = std::move(fresh);
-  Status status = co_await resync->run();
-  if (status) {
-    wire::Command command;
-    command.mutable_member_in_sync()->set_server(effect.server);
-    command.mutable_member_in_sync()->set_incarnation(incarnation);
-    *command.add_events() = event("in-sync", effect.pair, effect.server, effect.server + " has everything that was announced");
-    auto outcome = co_await proposer_->propose(std::move(command));
-    if (!outcome) status = std::unexpected(outcome.error());
+  while (resyncs_.contains(effect.server)) {
+    auto changed = changed_.wait();
+    co_await changed;
   }
-  if (!status) log_warning("resync of " + effect.server + " to be tried again: " + status.error().to_string());
-  if (auto at = resyncs_.find(effect.server); at != resyncs_.end() && at->second.get() == resync) resyncs_.erase(at);
+  if (replaced(effect.server, incarnation)) co_return;
+  Status status;
+  {
+    Resync resync(env_, effect.server, catalogue_, proposer_, links_, worker(effect.server));
+    UnderWay under_way(&resyncs_, effect.server, &resync);
+    status = co_await resync.run();
+    if (status) {
+      wire::Command command;
+      command.mutable_member_in_sync()->set_server(effect.server);
+      command.mutable_member_in_sync()->set_incarnation(incarnation);
+      *command.add_events() = event("in-sync", effect.pair, effect.server, effect.server + " has everything that was announced");
+      auto outcome = co_await proposer_->propose(std::move(command));
+      if (!outcome) status = std::unexpected(outcome.error());
+    }
+  }
   update_facts();
+  if (replaced(effect.server, incarnation)) co_return;
+  if (!status) log_warning("resync of " + effect.server + " to be tried again: " + status.error().to_string());
   perform(monitor_.caught_up(effect.server, status.has_value(), env_.clock.now()));
+}
+
+bool FailoverDriver::replaced(const std::string& name, Incarnation incarnation) const {
+  const Server* server = catalogue_->server(name);
+  return server == nullptr || server->incarnation != incarnation;
 }
 
 Task<void> FailoverDriver::hand_over(Effect effect) {
@@ -212,7 +242,7 @@ Task<void> FailoverDriver::watch(std::string server, Incarnation incarnation, Pr
   perform(monitor_.died(server, incarnation, env_.clock.now()));
 }
 
-Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::shared_ptr<Peer> peer,
+Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<Peer> connection,
                                                                   wire::RegisterRequest request) {
   wire::Command command;
   *command.mutable_register_server()->mutable_request() = request;
@@ -228,11 +258,16 @@ Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::shared_pt
   }
   auto outcome = co_await proposer_->propose(std::move(command));
   if (!outcome) co_return std::unexpected(outcome.error());
-  if (peer->closed()) co_return fail(Code::kUnavailable, request.server() + " hung up");
+  // Held across the wait, it would keep its own connection alive, whose task this is.
+  std::shared_ptr<Peer> peer = connection.lock();
+  if (!peer || peer->closed()) co_return fail(Code::kUnavailable, request.server() + " hung up");
+  // What still waits on an older connection of this server waits in vain.
+  if (auto older = links_->peer(request.server()); older && older != peer) older->close();
   leaving_.erase(request.server());
   links_->set({.server = request.server(), .incarnation = request.incarnation(), .peer = peer, .last_heartbeat = {}});
   update_facts();
-  worker(request.server());
+  ReplicationWorker* carrier = worker(request.server());
+  if (outcome->new_incarnation()) carrier->set_compared(false);
 
   const Server* server = catalogue_->server(request.server());
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);

@@ -30,7 +30,7 @@ class FailoverDriver {
   // Ticks until destroyed.
   Task<void> run();
 
-  Task<Result<wire::RegisterReply>> handle_register(std::shared_ptr<Peer> peer, wire::RegisterRequest request);
+  Task<Result<wire::RegisterReply>> handle_register(std::weak_ptr<Peer> connection, wire::RegisterRequest request);
   wire::HeartbeatReply handle_heartbeat(const wire::HeartbeatRequest& request);
   void handle_leave(const wire::LeaveRequest& request);
   // The connection of a registered server ended.
@@ -50,7 +50,9 @@ class FailoverDriver {
   Task<void> begin_epoch(Effect effect, bool forced);
   Task<void> member_failed(Effect effect);
   Task<void> serve(Effect effect);
+  class UnderWay;
   Task<void> resync(Effect effect);
+  bool replaced(const std::string& name, Incarnation incarnation) const;
   Task<void> hand_over(Effect effect);
   Task<Status> drain_and_catch_up(std::string from, std::string to, Epoch epoch);
   Task<void> watch(std::string server, Incarnation incarnation, ProcessIdentity process);
@@ -64,7 +66,7 @@ class FailoverDriver {
   PairMonitor monitor_;
   Notifier changed_;
   std::map<std::string, std::unique_ptr<ReplicationWorker>> workers_;
-  std::map<std::string, std::unique_ptr<Resync>> resyncs_;
+  std::map<std::string, Resync*> resyncs_;  // Under way; each lives in its task.
   std::set<std::string> leaving_;  // Said goodbye, and have not registered since.
   TaskGroup tasks_;
 };

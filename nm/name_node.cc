@@ -81,7 +81,13 @@ class NameNode::Session : public PeerHandler {
 NameNode::NameNode(Env& env, NameNodeOptions options)
     : env_(env), options_(std::move(options)), ended_(env.executor), started_(env.executor), tasks_(env.executor) {}
 
-NameNode::~NameNode() { tasks_.cancel(); }
+NameNode::~NameNode() { drop_connections(); }
+
+// Handlers live as long as their connection, and use all the rest.
+void NameNode::drop_connections() {
+  tasks_.cancel();
+  links_.clear();
+}
 
 Future<Unit> NameNode::started() { return started_.future(); }
 
@@ -98,7 +104,7 @@ Task<Status> NameNode::run() {
   started_.try_set({});
   Status status = co_await ended;
   if (listener_) listener_->close();
-  tasks_.cancel();
+  drop_connections();
   failover_.reset();
   if (status) {
     co_await raft_->close();

@@ -60,6 +60,7 @@ class NameNode : public Proposer {
   Result<Reply> hello(Session* session, const wire::HelloRequest& request);
   Task<void> keep_house();
   void fatal(Error error);
+  void drop_connections();
 
   Env& env_;
   NameNodeOptions options_;

@@ -51,7 +51,12 @@ wire::Location NamespaceCalls::location(const Node& node) {
   location.set_stale(!serving);
   if (acting != nullptr) {
     auto lacking = catalogue_->job(acting->id, node.id);
-    location.set_newest_absent(lacking && lacking->to && lacking->to >= node.announced && lacking->kind != JobKind::kDelete);
+    bool announced = lacking && lacking->to && lacking->to >= node.announced && lacking->kind != JobKind::kDelete;
+    // Older than this epoch and without a version: the former primary may have one that
+    // it never came to announce.
+    const Server* other = catalogue_->server(pair->other_half(pair->acting));
+    bool unannounced = location.pending() && node.meta_version < number(pair->epoch) && other != nullptr && !other->in_sync;
+    location.set_newest_absent(announced || unannounced);
   }
   return location;
 }
@@ -151,18 +156,16 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::remove(wire::RemoveRequest reque
     command.mutable_remove_link()->set_path(request.path());
     co_return co_await change(std::move(command), request.request(), user);
   }
-  co_return co_await remove_file(request, user, 0);
+  co_return co_await remove_file(request, user);
 }
 
-// Intent, tombstone at the acting primary, done. A repeat that comes after "done"
-// gets the first answer from the intent's command.
-Task<Result<wire::ChangeReply>> NamespaceCalls::remove_file(wire::RemoveRequest request, std::string user,
-                                                            uint64_t object_id) {
+// Intent, tombstone at the acting primary, done. The intent carries the request: its
+// repeat goes on with the removal, or finds it ended.
+Task<Result<wire::ChangeReply>> NamespaceCalls::remove_file(wire::RemoveRequest request, std::string user) {
   wire::Command intent;
   *intent.mutable_request() = request.request();
   intent.set_user(user);
   intent.mutable_remove_intent()->set_path(request.path());
-  intent.mutable_remove_intent()->set_object_id(object_id);
   auto begun = co_await proposer_->propose(std::move(intent));
   if (!begun) co_return std::unexpected(begun.error());
   wire::ChangeReply reply;
@@ -170,32 +173,45 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::remove_file(wire::RemoveRequest 
   reply.set_path(begun->path());
   reply.set_raft_index(begun->raft_index());
   reply.set_count(1);
-  if (begun->repeat()) co_return reply;
-
-  auto removed = co_await remove_at_primary(begun->object_id(), request.request(), user, kRemovalPatience);
-  if (!removed) {
-    if (removed.error().code == Code::kUnavailable) co_return std::unexpected(removed.error());
-    wire::Command cancel;
-    cancel.mutable_remove_cancel()->set_object_id(begun->object_id());
-    auto cancelled = co_await proposer_->propose(std::move(cancel));
-    if (!cancelled) log_warning("removal not taken back: " + cancelled.error().to_string());
-    co_return std::unexpected(removed.error());
+  if (begun->repeat()) {
+    auto node = catalogue_->node(FileId{reply.object_id()});
+    if (node && node->state != NodeState::kDeleting) {
+      // The first one was refused at the primary, and its answer was lost.
+      wire::Command again;
+      again.set_user(user);
+      again.mutable_remove_intent()->set_object_id(reply.object_id());
+      begun = co_await proposer_->propose(std::move(again));
+      if (!begun) co_return std::unexpected(begun.error());
+    }
   }
-  wire::Command done;
-  *done.mutable_request() = request.request();
-  done.set_user(user);
-  *done.mutable_remove_done()->add_files() = *std::move(removed);
-  auto ended = co_await proposer_->propose(std::move(done));
-  if (!ended) co_return std::unexpected(ended.error());
-  failover_->wake_workers();
-  reply.set_raft_index(ended->raft_index());
-  co_return reply;
+  Instant end = env_.clock.now() + kRemovalPatience;
+  while (true) {
+    auto removed = co_await remove_at_primary(reply.object_id(), request.request(), user, end);
+    if (!removed && removed.error().code == Code::kNotFound) co_return reply;  // Housekeeping ended it.
+    if (!removed && removed.error().code == Code::kUnavailable) co_return std::unexpected(removed.error());
+    if (!removed) {
+      wire::Command cancel;
+      cancel.mutable_remove_cancel()->set_object_id(reply.object_id());
+      auto cancelled = co_await proposer_->propose(std::move(cancel));
+      if (!cancelled) log_warning("removal not taken back: " + cancelled.error().to_string());
+      co_return std::unexpected(removed.error());
+    }
+    wire::Command done;
+    done.set_user(user);
+    *done.mutable_remove_done()->add_files() = *std::move(removed);
+    auto ended = co_await proposer_->propose(std::move(done));
+    // The primary was replaced meanwhile: the next one gets a tombstone too.
+    if (!ended && ended.error().code == Code::kStaleEpoch) continue;
+    if (!ended) co_return std::unexpected(ended.error());
+    failover_->wake_workers();
+    reply.set_raft_index(ended->raft_index());
+    co_return reply;
+  }
 }
 
-// Until a primary has the tombstone, for as long as `patience` lasts.
+// Until a primary has the tombstone, or `end`. NOT_FOUND: the file is gone.
 Task<Result<wire::RemovedFile>> NamespaceCalls::remove_at_primary(uint64_t object_id, wire::RequestNumber request,
-                                                                  std::string user, Duration patience) {
-  Instant end = env_.clock.now() + patience;
+                                                                  std::string user, Instant end) {
   while (true) {
     auto node = catalogue_->node(FileId{object_id});
     if (!node) co_return fail(Code::kNotFound, "the file is gone already");
@@ -213,6 +229,7 @@ Task<Result<wire::RemovedFile>> NamespaceCalls::remove_at_primary(uint64_t objec
       if (tombstone || tombstone.error().code == Code::kNotFound) {
         wire::RemovedFile removed;
         removed.set_object_id(object_id);
+        removed.set_epoch(ask.epoch());
         if (tombstone) {
           *removed.mutable_version() = tombstone->version();
           removed.set_lsn(tombstone->lsn());
@@ -294,7 +311,7 @@ Task<bool> NamespaceCalls::end_removals() {
   wire::Command done;
   std::vector<Node> deleting = catalogue_->deleting_files(kHouseworkAtOnce);
   for (const Node& node : deleting) {
-    auto removed = co_await remove_at_primary(number(node.id), {}, node.owner, Duration::zero());
+    auto removed = co_await remove_at_primary(number(node.id), {}, node.owner, env_.clock.now());
     if (removed) *done.mutable_remove_done()->add_files() = *std::move(removed);
   }
   if (done.remove_done().files_size() == 0) co_return false;
@@ -309,7 +326,7 @@ Task<bool> NamespaceCalls::empty_trash() {
   wire::Command purge;
   struct Removal {
     static Task<void> one(NamespaceCalls* calls, uint64_t id, std::string user, wire::Command* done) {
-      auto removed = co_await calls->remove_at_primary(id, {}, user, Duration::zero());
+      auto removed = co_await calls->remove_at_primary(id, {}, user, calls->env_.clock.now());
       if (removed) *done->mutable_remove_done()->add_files() = *std::move(removed);
     }
   };

@@ -38,9 +38,9 @@ class NamespaceCalls {
 
  private:
   Task<Result<wire::ChangeReply>> change(wire::Command command, wire::RequestNumber request, std::string user);
-  Task<Result<wire::ChangeReply>> remove_file(wire::RemoveRequest request, std::string user, uint64_t object_id);
+  Task<Result<wire::ChangeReply>> remove_file(wire::RemoveRequest request, std::string user);
   Task<Result<wire::RemovedFile>> remove_at_primary(uint64_t object_id, wire::RequestNumber request, std::string user,
-                                                    Duration patience);
+                                                    Instant end);
   Task<bool> end_removals();
   Task<bool> empty_trash();
   wire::Entry entry(const Node& node, std::string name, bool with_location);

@@ -67,6 +67,7 @@ std::vector<Job> ReplicationWorker::take_batch() {
   const Server* server = catalogue_->server(target_);
   if (server == nullptr) return batch;
   bool target_acts = acting_half() == target_;
+  bool names_only = !server->in_sync && !compared_;
   uint64_t bytes = 0;
   uint64_t after = 0;
   while (true) {
@@ -75,9 +76,10 @@ std::vector<Job> ReplicationWorker::take_batch() {
     after = page.back().sequence;
     for (Job& job : page) {
       if (under_way_.contains(job.object)) continue;
-      if (target_acts && job.to && job.kind != JobKind::kDelete) {
-        // Only the other half has these versions; its return settles them. The row
-        // stays and tells of them; a name that goes with it can be brought.
+      if (job.to && (names_only || (target_acts && job.kind != JobKind::kDelete))) {
+        // Only the other half has these versions, and its return settles them; or the
+        // target is yet to be compared. The row stays; a name that goes with it can be
+        // brought.
         if (job.meta_version == 0) continue;
         job.to = Version{};
       }
@@ -341,6 +343,10 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
     to_wire(plan.keep, item->mutable_keep());
     auto reply = co_await call_server<wire::SetAsideReply>(links_, target_, wire::SET_ASIDE, aside);
     if (!reply) co_return;
+    wire::Command told;
+    told.mutable_add_events();
+    for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target_, file, {}, &told);
+    (void)co_await proposer_->propose(std::move(told));
   }
   done(job);
   if (!plan.job && !plan.metadata) co_return;
@@ -349,7 +355,7 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
   add->set_target(target_);
   auto* fresh = add->add_items();
   fresh->set_object_id(number(job.object));
-  fresh->set_kind(wire::JOB_SYNC);
+  fresh->set_kind(here->deleted() ? wire::JOB_DELETE : wire::JOB_SYNC);
   if (plan.job) {
     to_wire(plan.from, fresh->mutable_from());
     to_wire(plan.to, fresh->mutable_to());

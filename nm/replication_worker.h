@@ -34,6 +34,9 @@ class ReplicationWorker {
   // Paused while a resync sets the target's heads: no batch starts; idle() says that none is under way.
   void pause(bool paused);
   Task<void> idle();
+  // A target that is not in sync gets no versions before its heads were compared: what
+  // only it has would be in their way.
+  void set_compared(bool compared) { compared_ = compared; }
 
  private:
   std::vector<Job> take_batch();
@@ -57,6 +60,7 @@ class ReplicationWorker {
   Notifier finished_;
   bool woken_ = false;
   bool paused_ = false;
+  bool compared_ = false;
   std::set<FileId> under_way_;   // Objects in a batch, until their JobsDone is committed.
   size_t batches_ = 0;
   std::vector<wire::JobDone> done_;

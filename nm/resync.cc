@@ -13,6 +13,18 @@ constexpr uint32_t kFilesInPage = 2000;
 constexpr uint64_t kFetchBytes = 4 << 20;
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 
+// The versions of `done` that `listed` does not name.
+wire::SetAsideDone unlisted(const wire::SetAsideDone& done, const wire::SetAsideDone& listed) {
+  wire::SetAsideDone rest;
+  rest.set_file_id(done.file_id());
+  rest.set_name(done.name());
+  for (const auto& version : done.versions()) {
+    bool known = std::ranges::any_of(listed.versions(), [&](auto& one) { return from_wire(one) == from_wire(version); });
+    if (!known) *rest.add_versions() = version;
+  }
+  return rest;
+}
+
 // Its content does not travel with the record.
 bool is_big(const wire::VersionRecord& record) {
   return record.chunks_size() > 0 && record.inline_content().empty();
@@ -49,6 +61,7 @@ Task<Status> Resync::run() {
     Paused paused(worker_);
     co_await worker_->idle();
     CO_RETURN_IF_ERROR(co_await compare(source));
+    worker_->set_compared(true);
     last_sequence = catalogue_->last_job_sequence();
   }
   co_return co_await until_jobs_done(last_sequence);
@@ -115,18 +128,26 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     Version keep, newest;
   };
   std::vector<Ahead> ahead;
+  std::map<uint64_t, wire::SetAsideDone> diverged;  // As far as the views name versions.
   auto one = [&](uint64_t id, const HalfView& source_view, const HalfView& target_view) {
     HalvesPlan plan = compare_halves(source_view, target_view);
     if (plan.set_aside) {
       auto* item = aside.add_items();
       item->set_file_id(id);
       to_wire(plan.keep, item->mutable_keep());
+      wire::SetAsideDone& known = diverged[id];
+      known.set_file_id(id);
+      to_wire(target_view.head, known.add_versions());
+      for (const Version& version : target_view.ancestors) {
+        if (version == plan.keep) break;
+        to_wire(version, known.add_versions());
+      }
       if (!plan.job && !target_view.deleted) ahead.push_back({FileId{id}, plan.keep, target_view.head});
     }
     if (!plan.job && !plan.metadata) return;
     auto* job = jobs.mutable_add_jobs()->add_items();
     job->set_object_id(id);
-    job->set_kind(wire::JOB_SYNC);
+    job->set_kind(source_view.deleted ? wire::JOB_DELETE : wire::JOB_SYNC);
     if (plan.job) {
       to_wire(plan.from, job->mutable_from());
       to_wire(plan.to, job->mutable_to());
@@ -151,7 +172,7 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
       log_info("set aside without a rescue: " + version.error().to_string());
     }
   }
-  co_return co_await settle(std::move(aside), std::move(jobs), std::move(rescued));
+  co_return co_await settle(std::move(aside), std::move(diverged), std::move(jobs), std::move(rescued));
 }
 
 // What only the target has, again as versions of the acting primary, compare-and-set on
@@ -239,8 +260,17 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
   co_return from_wire(done->version());
 }
 
-Task<Status> Resync::settle(wire::SetAsideRequest aside, wire::Command jobs, std::map<uint64_t, Version> rescued) {
+// What is to be set aside is listed first: once it is, a later comparison finds nothing.
+Task<Status> Resync::settle(wire::SetAsideRequest aside, std::map<uint64_t, wire::SetAsideDone> diverged,
+                            wire::Command jobs, std::map<uint64_t, Version> rescued) {
   if (aside.items_size() > 0) {
+    wire::Command listed;
+    listed.mutable_add_events();
+    for (const auto& [id, file] : diverged) {
+      add_set_aside_events(*catalogue_, target_, file, rescued.contains(id) ? rescued[id] : Version{}, &listed);
+    }
+    auto noted = co_await proposer_->propose(std::move(listed));
+    if (!noted) co_return std::unexpected(noted.error());
     auto done = co_await call_server<wire::SetAsideReply>(links_, target_, wire::SET_ASIDE, aside);
     if (!done) co_return std::unexpected(done.error());
     const Server* server = catalogue_->server(target_);
@@ -251,22 +281,7 @@ Task<Status> Resync::settle(wire::SetAsideRequest aside, wire::Command jobs, std
     if (acting != nullptr) settled.mutable_jobs_done()->set_target(acting->name);
     for (const auto& file : done->files()) {
       FileId id{file.file_id()};
-      auto path = catalogue_->path_of(id);
-      std::string shown = path ? *path : file.name();
-      auto back = rescued.find(file.file_id());
-      for (const auto& version : file.versions()) {
-        auto* event = settled.add_events();
-        event->set_kind(back == rescued.end() ? "divergent" : "rescued");
-        event->set_server(target_);
-        if (pair != nullptr) event->set_pair(pair->name);
-        event->set_file_id(file.file_id());
-        event->set_path(shown);
-        *event->mutable_version() = version;
-        event->set_text(shown + ": version " + from_wire(version).to_string() + " was only on " + target_ +
-                        " when it failed; it is kept there: READ " + shown + " --version " +
-                        from_wire(version).to_string() +
-                        (back == rescued.end() ? "" : "; its newest content came back as version " + back->second.to_string()));
-      }
+      add_set_aside_events(*catalogue_, target_, unlisted(file, diverged[file.file_id()]), rescued[file.file_id()], &settled);
       auto job = acting == nullptr ? std::nullopt : catalogue_->job(acting->id, id);
       if (job && job->to) {
         auto* item = settled.mutable_jobs_done()->add_items();

@@ -40,7 +40,8 @@ class Resync {
   Task<Status> compare(std::string source);
   Task<Status> compare_partitions(std::string source, std::vector<uint32_t> partitions);
   Task<Result<std::map<uint64_t, wire::FileDigest>>> list(std::string server, std::vector<uint32_t> partitions);
-  Task<Status> settle(wire::SetAsideRequest aside, wire::Command jobs, std::map<uint64_t, Version> rescued);
+  Task<Status> settle(wire::SetAsideRequest aside, std::map<uint64_t, wire::SetAsideDone> diverged,
+                      wire::Command jobs, std::map<uint64_t, Version> rescued);
   Task<Result<Version>> rescue(std::string source, FileId file, Version keep, Version newest);
   // One version's content to the acting primary, behind `expected`.
   Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record);

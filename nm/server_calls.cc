@@ -1,6 +1,30 @@
 #include "nm/server_calls.h"
 
+#include "nm/catalogue_db.h"
+
 namespace understudy {
+
+void add_set_aside_events(Catalogue& catalogue, const std::string& server, const wire::SetAsideDone& file,
+                          Version rescued, wire::Command* command) {
+  auto path = catalogue.path_of(FileId{file.file_id()});
+  std::string shown = path ? *path : file.name();
+  const Server* holder = catalogue.server(server);
+  const Pair* pair = holder == nullptr ? nullptr : catalogue.pair(holder->pair);
+  for (const auto& number : file.versions()) {
+    std::string version = from_wire(number).to_string();
+    auto* event = command->add_events();
+    event->set_kind(rescued ? "rescued" : "divergent");
+    event->set_server(server);
+    if (pair != nullptr) event->set_pair(pair->name);
+    event->set_file_id(file.file_id());
+    event->set_path(shown);
+    *event->mutable_version() = number;
+    std::string text = shown + ": version " + version + " was only on " + server + " when it failed; it is kept there: READ " +
+                       shown + " --version " + version;
+    if (rescued) text += "; its newest content came back as version " + rescued.to_string();
+    event->set_text(std::move(text));
+  }
+}
 
 wire::NameRecord name_record(const Node& node) {
   wire::NameRecord record;

@@ -8,6 +8,7 @@
 
 #include "common/env/task.h"
 #include "common/wire/call.h"
+#include "common/wire/commands.pb.h"
 #include "common/wire/peer.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/catalogue_types.h"
@@ -15,6 +16,8 @@
 #include "nm/server_links.h"
 
 namespace understudy {
+
+class Catalogue;
 
 // A server that does not answer for this long is as good as gone for one call; the
 // failure detector decides about the server itself.
@@ -51,6 +54,11 @@ inline HalfView half_view(const wire::MemberStatReply& s) {
   for (const auto& v : s.recent()) half.ancestors.push_back(from_wire(v));
   return half;
 }
+
+// For EVENTS: what of a file was set aside on `server`, and, if it is one, the version
+// of the acting primary as which its newest content came back.
+void add_set_aside_events(Catalogue& catalogue, const std::string& server, const wire::SetAsideDone& file,
+                          Version rescued, wire::Command* command);
 
 // A node as storage servers keep it.
 wire::NameRecord name_record(const Node& node);

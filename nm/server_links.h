@@ -30,6 +30,8 @@ class ServerLinks {
     links_.erase(at);
     return true;
   }
+  // The end: connections break, and what was asked over them is dropped.
+  void clear() { links_.clear(); }
   ServerLink* find(const std::string& server) {
     auto at = links_.find(server);
     return at == links_.end() ? nullptr : &at->second;
