@@ -8,32 +8,21 @@ namespace {
 constexpr Duration kLimit = std::chrono::minutes(10);
 constexpr int kAtOnce = 8;
 
-// A whole file, whatever its size.
-class Kept : public client::Sink {
- public:
-  Task<Status> write(Bytes bytes) override {
-    content += bytes;
-    co_return Status{};
-  }
-  Status restart() override {
-    content.clear();
-    return {};
-  }
-  Bytes content;
-};
-
-class Given : public client::Source {
- public:
-  explicit Given(Bytes content) : content_(std::move(content)) {}
-  Task<Result<Bytes>> read(uint64_t offset, uint32_t size) override {
-    co_return content_.substr(std::min<size_t>(offset, content_.size()), size);
-  }
-
- private:
-  Bytes content_;
-};
-
 }  // namespace
+
+Task<Status> KeptSink::write(Bytes bytes) {
+  content += bytes;
+  co_return Status{};
+}
+
+Status KeptSink::restart() {
+  content.clear();
+  return {};
+}
+
+Task<Result<Bytes>> GivenSource::read(uint64_t offset, uint32_t size) {
+  co_return content_.substr(std::min<size_t>(offset, content_.size()), size);
+}
 
 Bytes labelled_content(const std::string& label, uint64_t size) {
   Bytes content = label + "\n";
@@ -58,7 +47,7 @@ struct FilledFiles::Work {
 Task<void> FilledFiles::put_some(client::Session* session, Work* work) {
   while (work->next < work->todo.size()) {
     auto [path, content] = work->todo[work->next++];
-    Given source(content);
+    GivenSource source(content);
     auto done = co_await session->upload(path, &source, {});
     if (!done) work->wrong.push_back(path + ": " + done.error().to_string());
   }
@@ -67,7 +56,7 @@ Task<void> FilledFiles::put_some(client::Session* session, Work* work) {
 Task<void> FilledFiles::check_some(client::Session* session, Work* work) {
   while (work->next < work->todo.size()) {
     auto [path, content] = work->todo[work->next++];
-    Kept kept;
+    KeptSink kept;
     auto done = co_await session->download(path, {}, &kept);
     if (!done) {
       work->wrong.push_back(path + ": " + done.error().to_string());

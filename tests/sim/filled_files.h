@@ -11,6 +11,23 @@ namespace understudy::sim {
 // Bytes that tell where they belong: of `label`, and of nothing else.
 Bytes labelled_content(const std::string& label, uint64_t size);
 
+// A whole file as a download's target, and as an upload's source.
+class KeptSink : public client::Sink {
+ public:
+  Task<Status> write(Bytes bytes) override;
+  Status restart() override;
+  Bytes content;
+};
+
+class GivenSource : public client::Source {
+ public:
+  explicit GivenSource(Bytes content) : content_(std::move(content)) {}
+  Task<Result<Bytes>> read(uint64_t offset, uint32_t size) override;
+
+ private:
+  Bytes content_;
+};
+
 class FilledFiles {
  public:
   // Puts `count` files into `folder`, eight at a time; says what failed.
