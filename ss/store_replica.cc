@@ -34,7 +34,10 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, ui
   CO_ASSIGN_OR_RETURN(auto head, index_->head(file));
   if (head) *fetched.mutable_head() = version_to_wire(head->version);
   const Version to = version_from_wire(item.to());
-  CO_ASSIGN_OR_RETURN(auto row, to ? index_->version(file, to) : head);
+  auto row = head;
+  if (to && (!head || head->version != to)) {
+    CO_ASSIGN_OR_RETURN(row, index_->version(file, to));
+  }
   if (!row) {
     fetched.set_outcome(wire::FetchedFile::GONE);
     co_return fetched;
