@@ -52,10 +52,10 @@ wire::Location NamespaceCalls::location(const Node& node) {
   if (acting != nullptr) {
     auto lacking = catalogue_->job(acting->id, node.id);
     bool announced = lacking && lacking->to && lacking->to >= node.announced && lacking->kind != JobKind::kDelete;
-    // Older than this epoch and without a version: the former primary may have one that
-    // it never came to announce.
+    // The half that is away may have been primary, and have a version that it never came
+    // to announce.
     const Server* other = catalogue_->server(pair->other_half(pair->acting));
-    bool unannounced = location.pending() && node.meta_version < number(pair->epoch) && other != nullptr && !other->in_sync;
+    bool unannounced = location.pending() && other != nullptr && !other->in_sync;
     location.set_newest_absent(announced || unannounced);
   }
   return location;

@@ -185,8 +185,20 @@ Task<Status> ReplicationWorker::remove_at_primary(Job job) {
   wire::DeleteFileRequest request;
   request.set_file_id(number(job.object));
   request.set_epoch(number(pair->epoch));
+  const Server* other = catalogue_->server(pair->other_half(server->id));
+  std::string other_name = other == nullptr ? "" : other->name;
   auto reply = co_await call_server<wire::VersionReply>(links_, target_, wire::DELETE_FILE, request);
-  if (!reply && reply.error().code != Code::kNotFound) co_return std::unexpected(reply.error());
+  if (!reply) co_return reply.error().code == Code::kNotFound ? Status{} : std::unexpected(reply.error());
+  if (other_name.empty()) co_return Status{};
+  // The other half deleted it once, but may have been set back behind that.
+  wire::Command command;
+  command.mutable_add_jobs()->set_target(other_name);
+  auto* item = command.mutable_add_jobs()->add_items();
+  item->set_object_id(number(job.object));
+  item->set_kind(wire::JOB_DELETE);
+  *item->mutable_to() = reply->version();
+  auto queued = co_await proposer_->propose(std::move(command));
+  if (!queued) co_return std::unexpected(queued.error());
   co_return Status{};
 }
 

@@ -130,6 +130,8 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
   std::vector<Ahead> ahead;
   std::map<uint64_t, wire::SetAsideDone> diverged;  // As far as the views name versions.
   auto one = [&](uint64_t id, const HalfView& source_view, const HalfView& target_view) {
+    // A deletion that the log has stands, although the acting primary is yet to hear of it.
+    if (target_view.deleted && !catalogue_->node(FileId{id})) return;
     HalvesPlan plan = compare_halves(source_view, target_view);
     if (plan.set_aside) {
       auto* item = aside.add_items();

@@ -22,11 +22,17 @@ class Survey {
   Survey(Cluster& cluster, RunLedger* ledger) : cluster_(cluster), ledger_(ledger) {}
 
   void run() {
+    std::vector<wire::Event> asides;
     for (auto& event : cluster_.events()) {
       if (event.kind() != "divergent" && event.kind() != "rescued") continue;
-      listed_.insert({FileId{event.file_id()}, client::version_of(event.version())});
+      if (!listed_.insert({FileId{event.file_id()}, client::version_of(event.version())}).second) continue;
+      asides.push_back(event);
     }
     for (const char* half : kHalves) look_at(half);
+    // What is listed can be read, also of a file of which nothing else is left there.
+    for (auto& event : asides) {
+      look_at_version(event.server(), FileId{event.file_id()}, client::version_of(event.version()), true);
+    }
     compare();
     check_acknowledged();
   }
