@@ -72,6 +72,11 @@ Task<Result<std::shared_ptr<Peer>>> Links::connected(Address address) {
   co_return std::unexpected(link->refused);
 }
 
+void Links::hang_up(const Address& address) {
+  auto link = links_.find(address);
+  if (link != links_.end() && link->second->peer) link->second->peer->close();
+}
+
 Task<CallOutcome> Links::call(Address address, uint16_t type, Bytes message, Bytes body, Duration timeout) {
   auto connecting = connected(std::move(address));
   auto peer = co_await connecting;

@@ -29,6 +29,8 @@ class Links {
   // UNAVAILABLE: not reached, connection lost, or no answer within `timeout`.
   // Everything else is the server's own answer.
   Task<CallOutcome> call(Address address, uint16_t type, Bytes message, Bytes body, Duration timeout);
+  // The next call dials anew; those under way fail.
+  void hang_up(const Address& address);
 
  private:
   struct Link;

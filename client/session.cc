@@ -14,6 +14,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kLocationLife = 1s;
+// A name node that says nothing for so long is asked again over a new connection.
+constexpr Duration kNameNodeSilence = 5s;
 // A call not answered for so long: is that server still the acting primary?
 constexpr Duration kLookAgain = 200ms;
 }  // namespace
@@ -81,8 +83,13 @@ Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duratio
                 type == wire::MOVE || type == wire::SET_ATTRIBUTES || type == wire::PROMOTE || type == wire::REPLACE;
   Patience waiting(this, "", change);
   for (;;) {
-    auto outcome = co_await ask_name_node_once(type, request, options_.timeout + patience);
+    Duration attempt = std::min<Duration>(options_.timeout, kNameNodeSilence) + patience;
+    Instant silent_at = env_.clock.now() + attempt;
+    Address asked = options_.name_nodes[name_node_];
+    auto outcome = co_await ask_name_node_once(type, request, attempt);
     if (outcome.result) co_return std::move(outcome.result);
+    // A machine that lost its power says nothing, not even that it forgot the connection.
+    if (env_.clock.now() >= silent_at) links_.hang_up(asked);
     if (!may_pass(outcome.result.error().code)) co_return std::move(outcome.result);
     if (outcome.sent) waiting.was_sent();
     auto going_on = waiting.again(std::move(outcome.result.error().message));
