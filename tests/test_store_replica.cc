@@ -157,11 +157,12 @@ TEST_F(StoreReplicaTest, ALongLineOfVersionsTravelsInParts) {
 }
 
 TEST_F(StoreReplicaTest, ARetryAfterFailoverIsAnsweredOnce) {
+  one_.put(1, "a");
   one_.append(1, "x", 1);
   replicate(one_, two_, 1);
   two_.epoch = 8;
-  EXPECT_EQ(two_.append(1, "x", 1), "3.1");
-  EXPECT_EQ(two_.get(1), "x");
+  EXPECT_EQ(two_.append(1, "x", 1), "3.2");
+  EXPECT_EQ(two_.get(1), "ax");
 }
 
 TEST_F(StoreReplicaTest, WhatDivergedIsSetAsideAndStays) {
