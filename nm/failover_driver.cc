@@ -311,6 +311,10 @@ bool FailoverDriver::is_alive(const std::string& server) const {
 }
 
 void FailoverDriver::handle_leave(const wire::LeaveRequest& request) {
+  // Nothing is asked of it any more; its connection stays until it has its answer.
+  if (ServerLink* link = links_->find(request.server()); link != nullptr && link->incarnation == request.incarnation()) {
+    links_->drop(request.server(), link->peer.get());
+  }
   leaving_.insert(request.server());
   perform(monitor_.died(request.server(), request.incarnation(), env_.clock.now()));
 }
