@@ -29,8 +29,9 @@ const std::vector<CommandSpec>& table() {
       {kDelete, "DELETE", "DELETE f", "removes a file", 1, 1, {kPath}, {}},
       {kLater, "UNDELETE", "UNDELETE f", "brings a removed file back", 0, kAny, {kPath}, {}},
       {kInfo, "INFO", "INFO f", "all that is known of a file", 1, 1, {kPath}, {}},
-      {kLater, "HISTORY", "HISTORY f", "its kept versions", 0, kAny, {kPath}, {}},
-      {kLater, "UNDO", "UNDO f", "takes the last change back", 0, kAny, {kPath}, {}},
+      {kHistory, "HISTORY", "HISTORY f", "its versions, newest first: when, by whom, how large, made by what", 1, 1, {kPath},
+       {}},
+      {kUndo, "UNDO", "UNDO f", "takes the last change back, as a new version; again: one further", 1, 1, {kPath}, {}},
       {kWait, "WAIT", "WAIT [path] [seconds]", "until both halves durably hold the newest versions", 0, 2,
        {kPath, kText}, {}},
       // Documents

@@ -18,6 +18,7 @@ constexpr Duration kLocationLife = 1s;
 constexpr Duration kNameNodeSilence = 5s;
 // A call not answered for so long: is that server still the acting primary?
 constexpr Duration kLookAgain = 200ms;
+constexpr uint32_t kHistoryPage = 500;
 }  // namespace
 
 Version version_of(const wire::VersionNumber& version) { return {Epoch{version.epoch()}, version.counter()}; }
@@ -268,6 +269,24 @@ Task<Result<wire::StatReply>> Session::stat(std::string path, bool count_words) 
   request.set_count_words(count_words);
   FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::STAT, for_location(request), {}, false};
   return file_call<wire::StatReply>(std::move(call));
+}
+
+// ---- The past ------------------------------------------------------------------------
+
+Task<Result<wire::VersionReply>> Session::undo(std::string path) {
+  wire::UndoRequest request;
+  *request.mutable_request() = next_request();
+  request.set_user(options_.user);
+  FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::UNDO, for_location(request), {}, true};
+  return file_call<wire::VersionReply>(std::move(call));
+}
+
+Task<Result<wire::HistoryReply>> Session::history(std::string path, Version before) {
+  wire::HistoryRequest request;
+  *request.mutable_before() = wire_version(before);
+  request.set_limit(kHistoryPage);
+  FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::HISTORY, for_location(request), {}, false};
+  return file_call<wire::HistoryReply>(std::move(call));
 }
 
 // ---- Editing a sentence --------------------------------------------------------------

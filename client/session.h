@@ -90,7 +90,10 @@ class Session {
   // One chunk at most; a longer content is an upload().
   Task<Result<wire::VersionReply>> put(std::string path, Bytes content, Attributes attributes);
   Task<Result<wire::VersionReply>> append(std::string path, Bytes content);
+  Task<Result<wire::VersionReply>> undo(std::string path);
   Task<Result<wire::StatReply>> stat(std::string path, bool count_words);
+  // A page: from the newest version on, or behind `before`.
+  Task<Result<wire::HistoryReply>> history(std::string path, Version before);
   Task<Result<ReadAnswer>> read(std::string path, ReadWant want);
 
   // Of any size, in a bounded amount of memory; see transfer.h. `source` and `sink`

@@ -19,6 +19,8 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kAppend: return run_append;
     case CommandId::kDelete: return run_delete;
     case CommandId::kInfo: return run_info;
+    case CommandId::kHistory: return run_history;
+    case CommandId::kUndo: return run_undo;
     case CommandId::kWait: return run_wait;
     case CommandId::kWrite: return run_write;
     case CommandId::kCreateFolder: return run_create_folder;

@@ -285,6 +285,7 @@ Task<Status> ReplicationWorker::carry_big(std::string source, wire::VersionRecor
   wire::MissingChunksRequest ask;
   ask.set_file_id(version.file_id());
   *ask.mutable_have() = version.parent();
+  *ask.mutable_source() = version.undo_target();
   for (const auto& chunk : version.chunks()) ask.add_hashes(chunk.hash());
   auto missing = co_await call_server<wire::MissingChunksReply>(links_, target_, wire::MISSING_CHUNKS, ask);
   if (!missing) co_return std::unexpected(missing.error());

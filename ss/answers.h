@@ -53,6 +53,14 @@ Task<Result<Reply>> at_once(Result<Answer> answer) {
   co_return make_reply(*answer);
 }
 
+inline Status check_change_ids(uint64_t file, const wire::RequestNumber& request) {
+  if (file == 0) return fail(Code::kInvalid, "a change names its file");
+  if (request.client() == 0 || request.sequence() == 0) {
+    return fail(Code::kInvalid, "a change carries a request number");
+  }
+  return {};
+}
+
 // What every change answers. Names the epoch under which it is acknowledged.
 inline Result<Reply> version_reply(const ServerState& state, const Result<VersionInfo>& done) {
   if (!done) return std::unexpected(done.error());

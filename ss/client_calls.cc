@@ -16,14 +16,6 @@ Status check_body(const Bytes& body) {
   return {};
 }
 
-Status check_change_ids(uint64_t file, const wire::RequestNumber& request) {
-  if (file == 0) return fail(Code::kInvalid, "a change names its file");
-  if (request.client() == 0 || request.sequence() == 0) {
-    return fail(Code::kInvalid, "a change carries a request number");
-  }
-  return {};
-}
-
 // A text up to this size is counted where it stands.
 constexpr size_t kCountedAtOnce = 64 << 10;
 
@@ -54,6 +46,8 @@ Task<Result<Reply>> ClientCalls::handle(Peer* peer, uint16_t type, Bytes message
     case wire::APPEND: return with<wire::AppendRequest>(this, &ClientCalls::append, message, body);
     case wire::STAGE: return with<wire::StageRequest>(this, &ClientCalls::stage, message, body);
     case wire::COMMIT: return with<wire::CommitRequest>(this, &ClientCalls::commit, message);
+    case wire::UNDO: return with<wire::UndoRequest>(this, &ClientCalls::undo, message);
+    case wire::HISTORY: return with<wire::HistoryRequest>(this, &ClientCalls::history, message);
     case wire::READ: {
       wire::ReadRequest request;
       if (!request.ParseFromString(message)) return refuse_damaged();

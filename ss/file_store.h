@@ -44,6 +44,7 @@ struct Change {
   bool exclusive = false;  // EXISTS if there is a version.
   Version expected;        // If set: CONFLICT unless it is the newest.
   Bytes edit_record;
+  Version undo_target;     // The engine fills it in.
 };
 
 struct VersionInfo {
@@ -96,6 +97,8 @@ class FileStore {
   virtual Task<Result<VersionInfo>> put(Change change, Bytes content) = 0;     // At most one chunk.
   virtual Task<Result<VersionInfo>> append(Change change, Bytes content) = 0;  // At most one chunk.
   virtual Task<Result<VersionInfo>> remove(Change change) = 0;     // A tombstone.
+  // One change further back (ss/core/undo.h); CONFLICT when there is none.
+  virtual Task<Result<VersionInfo>> undo(Change change) = 0;
   // A chunk of an upload: stored and pinned until unpin. Durable with the commit at the latest.
   virtual Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) = 0;
   virtual void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) = 0;
@@ -111,6 +114,7 @@ class FileStore {
   // Empty if the content stands inline (up to 64 KiB).
   virtual Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) = 0;
   virtual std::vector<Version> divergent(FileId file) = 0;
+  virtual Task<Result<wire::HistoryReply>> history(wire::HistoryRequest request) = 0;
 
   // ---- Announcing
   // Originated, durable, not set-aside versions behind `from`, in log order.

@@ -120,6 +120,7 @@ Result<StoredVersionRef> StoreEngine::append_change(const Change& change, const 
   record.set_modified_us(change.modified_us ? change.modified_us : record.time_us());
   if (change.name.object_id() != 0) *record.mutable_name() = change.name;
   record.set_edit_record(change.edit_record);
+  if (change.undo_target) *record.mutable_undo_target() = version_to_wire(change.undo_target);
 
   uint64_t size = content.inline_content.size(), new_bytes = size;
   auto add_chunk = [&](const ChunkHash& hash, uint32_t bytes, Lsn lsn) {

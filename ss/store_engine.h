@@ -1,6 +1,6 @@
 // FileStore over a segment log and an index: everything a storage server does with
 // its disk. Parts: store_engine.cc (opening, the index's upkeep), store_changes.cc,
-// store_reads.cc, store_replica.cc (what the name node asks for).
+// store_past.cc, store_reads.cc, store_replica.cc (what the name node asks for).
 //
 // What is durable is in the index at once: it is fed from the log's callbacks, in the
 // order of the log. What is appended and not yet durable is in `open_`: there the next
@@ -43,6 +43,7 @@ class StoreEngine final : public FileStore {
   Task<Result<VersionInfo>> put(Change change, Bytes content) override;
   Task<Result<VersionInfo>> append(Change change, Bytes content) override;
   Task<Result<VersionInfo>> remove(Change change) override;
+  Task<Result<VersionInfo>> undo(Change change) override;
   Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) override;
   void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) override;
   Task<Result<VersionInfo>> commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) override;
@@ -52,6 +53,7 @@ class StoreEngine final : public FileStore {
   Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) override;
   Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) override;
   std::vector<Version> divergent(FileId file) override;
+  Task<Result<wire::HistoryReply>> history(wire::HistoryRequest request) override;
 
   AnnounceBatch announceable(Lsn from, size_t items_max) override;
   Future<Unit> durable_changed() override { return durable_changed_.wait(); }
@@ -137,6 +139,11 @@ class StoreEngine final : public FileStore {
   Task<Result<Content>> appended_content(StoredVersionRef before, Bytes content);
   Result<Content> content_of_chunks(FileId file, const std::vector<ChunkRefInfo>& chunks,
                                     StoredVersionRef head);
+
+  // store_past.cc
+  Task<Result<StoredVersionRef>> load_durable_head(FileId file);
+  Task<Result<StoredVersionRef>> load_version(FileId file, Version version);
+  static Content content_of(StoredVersionRef version);
 
   // store_reads.cc
   Result<VersionRow> durable_row(FileId file, Version version);

@@ -105,6 +105,16 @@ Task<Result<wire::MissingChunksReply>> StoreEngine::missing_chunks(wire::Missing
   for (int i = 0; head && i < head->record().chunks_size(); ++i) {
     known[head->hash(i)] = {head->chunk_lsn(i), head->record().chunks(i).size()};
   }
+  if (Version source = version_from_wire(request.source())) {
+    CO_ASSIGN_OR_RETURN(auto row, index_->version(file, source));
+    StoredVersionRef taken;
+    if (row) {
+      CO_ASSIGN_OR_RETURN(taken, co_await load(row->lsn, 0));
+    }
+    for (int i = 0; taken && i < taken->record().chunks_size(); ++i) {
+      known[taken->hash(i)] = {taken->chunk_lsn(i), taken->record().chunks(i).size()};
+    }
+  }
   wire::MissingChunksReply reply;
   for (int i = 0; i < request.hashes_size(); ++i) {
     ChunkHash hash;

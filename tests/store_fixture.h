@@ -75,6 +75,26 @@ class StoreOnHost {
   std::string remove(uint64_t file, uint64_t request = 0) {
     return told(await(opened_->store->remove(change(file, request))));
   }
+  std::string undo(uint64_t file, uint64_t request = 0) {
+    return told(await(opened_->store->undo(change(file, request))));
+  }
+  // "put 3.2, create 3.1": newest first.
+  std::string history(uint64_t file, Version before = {}, uint32_t limit = 100) {
+    wire::HistoryRequest request;
+    request.set_file_id(file);
+    *request.mutable_before() = version_to_wire(before);
+    request.set_limit(limit);
+    auto reply = await(opened_->store->history(request));
+    if (!reply) return std::string(code_name(reply.error().code));
+    std::string text;
+    for (const auto& entry : reply->entries()) {
+      std::string kind = wire::ChangeKind_Name(entry.kind()).substr(7);
+      for (char& c : kind) c = static_cast<char>(std::tolower(c));
+      text += (text.empty() ? "" : ", ") + kind + " " + version_from_wire(entry.version()).to_string();
+      if (entry.has_undo_target()) text += " as " + version_from_wire(entry.undo_target()).to_string();
+    }
+    return text + (reply->more() ? ", ..." : "");
+  }
   std::string upload(uint64_t file, const Bytes& content, bool append = false) {
     std::vector<ChunkRefInfo> chunks;
     for (size_t at = 0; at < content.size(); at += kChunkSizeMax) {

@@ -69,7 +69,7 @@ TEST(Grammar, refusals_say_what_to_do) {
   EXPECT_EQ(refusal("READ a --range"),
             "usage INVALID: --range needs A-B; use: READ f [--version V] [--range A-B]");
   for (std::string later :
-       {"HISTORY", "STREAM", "UNDO", "CHECKPOINT", "LISTCHECKPOINTS", "VIEWCHECKPOINT", "REVERT", "UNDELETE", "LOCKS",
+       {"STREAM", "CHECKPOINT", "LISTCHECKPOINTS", "VIEWCHECKPOINT", "REVERT", "UNDELETE", "LOCKS",
         "ADDACCESS", "REMACCESS", "REQUESTACCESS", "VIEWREQUESTS", "APPROVE", "DENY", "LIST", "ADDUSER", "PASSWD",
         "WHOAMI", "LOGIN", "HANDBACK", "DRAIN", "SETDURABILITY"}) {
     EXPECT_EQ(refusal(later + " x -R y"), "INVALID: " + later + " is not available in this version");
@@ -111,8 +111,8 @@ TEST(Grammar, values) {
 
 TEST(Grammar, help_comes_from_the_table) {
   EXPECT_NE(help_text().find("READ f [--version V] [--range A-B]"), std::string::npos);
-  EXPECT_EQ(help_text().find("HISTORY"), std::string::npos);
-  EXPECT_NE(help_text(*find_command("history")).find("not available"), std::string::npos);
+  EXPECT_EQ(help_text().find("STREAM"), std::string::npos);
+  EXPECT_NE(help_text(*find_command("stream")).find("not available"), std::string::npos);
 }
 
 }  // namespace

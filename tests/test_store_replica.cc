@@ -39,6 +39,7 @@ class StoreReplicaTest : public testing::Test {
     for (const auto& version : fetch(from, file, behind).versions()) {
       wire::MissingChunksRequest ask;
       ask.set_file_id(file);
+      *ask.mutable_source() = version.undo_target();
       for (const auto& chunk : version.chunks()) ask.add_hashes(chunk.hash());
       const auto missing = to.await(to->missing_chunks(ask)).value();
       for (uint32_t index : missing.missing()) {
@@ -102,6 +103,19 @@ TEST_F(StoreReplicaTest, HalvesBecomeEqual) {
   ASSERT_TRUE(two_.rebuild());
   EXPECT_EQ(digests(one_), digests(two_));
   EXPECT_TRUE(two_.get(2) == big + "tail");
+}
+
+TEST_F(StoreReplicaTest, WhatWasUndoneComesBackWithoutItsChunks) {
+  const Bytes big = some_bytes(1, 3 << 20);
+  one_.upload(1, big);
+  one_.upload(1, some_bytes(2, 2 << 20));
+  EXPECT_EQ(replicate(one_, two_, 1), 5);
+  ASSERT_TRUE(two_.reopen());  // It remembers no chunk on its way.
+  one_.undo(1);
+  EXPECT_EQ(replicate(one_, two_, 1, {Epoch{3}, 2}), 0);
+  EXPECT_TRUE(two_.get(1) == big);
+  EXPECT_EQ(two_.history(1), one_.history(1));
+  EXPECT_EQ(two_.undo(1), "CONFLICT");
 }
 
 TEST_F(StoreReplicaTest, OutOfOrderIsRefused) {

@@ -19,6 +19,9 @@ Task<Status> run_delete(Shell* shell, Command command);
 // info.cc
 Task<Status> run_info(Shell* shell, Command command);
 Task<Status> run_explain(Shell* shell, Command command);
+// past.cc
+Task<Status> run_history(Shell* shell, Command command);
+Task<Status> run_undo(Shell* shell, Command command);
 // trees.cc
 Task<Status> put_tree(Shell* shell, std::string local, std::string path);
 Task<Status> get_tree(Shell* shell, std::string path, std::string local);
@@ -45,6 +48,10 @@ Task<Status> run_exit(Shell* shell, Command command);
 
 // "file", "folder", "link"
 std::string_view kind_name(wire::NodeKind kind);
+// path, version, size_bytes
+Json version_object(const std::string& path, const wire::VersionReply& reply);
+// "put /a, version 1.2, 3 MB"
+std::string done_line(std::string_view what, const std::string& path, const wire::VersionReply& reply);
 // "epoch.counter", "none"
 std::string version_text(const wire::VersionNumber& version);
 

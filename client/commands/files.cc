@@ -5,12 +5,6 @@
 namespace understudy::client {
 namespace {
 
-Json version_object(const std::string& path, const wire::VersionReply& reply) {
-  Json object;
-  object.text("path", path).text("version", version_text(reply.version())).count("size_bytes", reply.size_bytes());
-  return object;
-}
-
 // Standard input that carries the commands carries no contents.
 Status check_input_free(const Shell* shell, std::string_view command) {
   if (shell->mode == Shell::Mode::kOneShot) return {};
@@ -23,12 +17,18 @@ void end_line(Shell* shell, const OutputSink& sink) {
   if (shell->mode == Shell::Mode::kInteractive && !sink.at_line_start()) shell->out.line("");
 }
 
+}  // namespace
+
+Json version_object(const std::string& path, const wire::VersionReply& reply) {
+  Json object;
+  object.text("path", path).text("version", version_text(reply.version())).count("size_bytes", reply.size_bytes());
+  return object;
+}
+
 std::string done_line(std::string_view what, const std::string& path, const wire::VersionReply& reply) {
   return std::string(what) + " " + printable(path) + ", version " + version_text(reply.version()) + ", " +
          format_size(reply.size_bytes());
 }
-
-}  // namespace
 
 std::string version_text(const wire::VersionNumber& version) {
   return version.counter() == 0 ? "none" : version_of(version).to_string();

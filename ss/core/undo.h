@@ -1,0 +1,20 @@
+// What UNDO goes back to.
+//
+// A file stands at a version: the one whose content it has. A version that UNDO made
+// stands where it went back to, every other one at itself. UNDO takes the content of
+// the parent of where the file stands, and stands where that parent does. So each
+// UNDO goes one further back, over whatever was undone before, and never forward; a
+// change made after an UNDO is undone first.
+#pragma once
+
+#include "common/base/types.h"
+#include "common/wire/understudy.pb.h"
+
+namespace understudy {
+
+inline Version stands_at(const wire::VersionRecord& record) {
+  const auto& at = record.kind() == wire::CHANGE_UNDO ? record.undo_target() : record.version();
+  return {Epoch{at.epoch()}, at.counter()};
+}
+
+}  // namespace understudy
