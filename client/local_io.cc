@@ -84,17 +84,36 @@ Status OutputSink::restart() {
   return fail(Code::kUnavailable, "the version that was being read went with its server; read it again");
 }
 
+namespace {
+
+// What `path` leads to behind links; `path` becomes its own name. Opening something else
+// than a file may block for ever, and renaming onto a device would replace it.
+Result<FileInfo> behind_links(Env& env, std::string& path) {
+  constexpr int kLinksMax = 40;
+  for (int followed = 0; followed < kLinksMax; ++followed) {
+    auto info = env.disk.info(path);
+    if (!info || info->kind != FileInfo::Kind::kLink) return info;
+    const std::string& target = info->link_target;
+    path = target.starts_with('/') ? target : path.substr(0, path.size() - last_name(path).size()) + target;
+  }
+  return fail(Code::kInvalid, printable(path) + ": too many links");
+}
+
+}  // namespace
+
 Result<std::unique_ptr<FileSource>> FileSource::open(Env& env, std::string path) {
-  auto file = env.disk.open(path, OpenMode::kRead);
-  auto info = env.disk.info(path);
-  if (info && info->kind == FileInfo::Kind::kFolder) {
-    return fail(Code::kIsFolder, printable(path) + " is a folder here; use PUT -r");
-  }
-  if (!file && file.error().code == Code::kNotFound) {
-    return fail(Code::kNotFound, printable(path) + ": no such local file");
-  }
-  if (!file) return std::unexpected(std::move(file).error());
+  std::string shown = printable(path);
+  auto info = behind_links(env, path);
+  if (!info && info.error().code == Code::kNotFound) return fail(Code::kNotFound, shown + ": no such local file");
   if (!info) return std::unexpected(std::move(info).error());
+  if (info->kind == FileInfo::Kind::kFolder) {
+    return fail(Code::kIsFolder, shown + " is a folder here; use PUT -r");
+  }
+  if (info->kind != FileInfo::Kind::kFile) {
+    return fail(Code::kInvalid, shown + " is no plain file here; use PUT - and redirect standard input");
+  }
+  auto file = env.disk.open(path, OpenMode::kRead);
+  if (!file) return std::unexpected(std::move(file).error());
   return std::unique_ptr<FileSource>(new FileSource(*std::move(file), *std::move(info)));
 }
 
@@ -118,17 +137,23 @@ void remove_unfinished_files() {
 }
 
 Result<std::unique_ptr<FileSink>> FileSink::create(Env& env, std::string path) {
-  std::string name = last_name(path);
-  auto info = env.disk.info(path);
+  if (path.empty()) return fail(Code::kInvalid, "a local file's name cannot be empty");
+  std::string shown = printable(path);
+  auto info = behind_links(env, path);
+  if (!info && info.error().code != Code::kNotFound) return std::unexpected(std::move(info).error());
   if (info && info->kind == FileInfo::Kind::kFolder) {
-    return fail(Code::kIsFolder, printable(path) + " is a folder here; name a file in it");
+    return fail(Code::kIsFolder, shown + " is a folder here; name a file in it");
   }
+  if (info && info->kind != FileInfo::Kind::kFile) {
+    return fail(Code::kInvalid, shown + " is no plain file here; use GET f - and redirect standard output");
+  }
+  std::string name = last_name(path);
   // A long name leaves no room for an ending, so the temporary name is its own.
   std::string folder = path.substr(0, path.size() - name.size());
   std::string temporary = fmt::format("{}.understudy-{:016x}.part", folder, env.random.next());
   auto file = env.disk.open(temporary, OpenMode::kCreateExclusive);
   if (!file && file.error().code == Code::kNotFound) {
-    return fail(Code::kNotFound, printable(path) + ": no such local folder; make it first");
+    return fail(Code::kNotFound, shown + ": no such local folder; make it first");
   }
   if (!file) return std::unexpected(std::move(file).error());
   return std::unique_ptr<FileSink>(new FileSink(env, std::move(path), std::move(temporary), *std::move(file)));

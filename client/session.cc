@@ -174,11 +174,22 @@ Task<CallOutcome> Session::call_watched(std::string path, wire::Location locatio
   co_return std::move(*waiting.outcomes[0]);
 }
 
+// A name that was made for a content that was refused goes again, unless somebody else
+// gave it one meanwhile. It would go by itself, but late.
+Task<void> Session::take_back(uint64_t file_id) {
+  wire::RemoveRequest request;
+  *request.mutable_request() = next_request();
+  request.set_unborn_id(file_id);
+  auto asking = ask_name_node_once(wire::REMOVE, request.SerializeAsString(), 2s);
+  static_cast<void>(co_await asking);
+}
+
 Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
   Patience patience(this, printable(call.path), call.change);
   wire::RequestNumber create_request;
   if (call.create != wire::LocateRequest::LOOK_UP) create_request = next_request();
   bool looked_afresh = false;
+  uint64_t made = 0;  // The file whose name this call made.
   for (;;) {
     bool from_cache = call.create != wire::LocateRequest::EXCLUSIVE && locations_.contains(call.path);
     auto locating = locate(call.path, call.create, create_request);
@@ -186,7 +197,10 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
     if (!located) co_return std::unexpected(patience.because(std::move(located).error()));
     wire::Location location = *std::move(located);
     // The name is made: from here on only where it is can change.
-    if (location.created()) call.create = wire::LocateRequest::LOOK_UP;
+    if (location.created()) {
+      call.create = wire::LocateRequest::LOOK_UP;
+      made = location.file_id();
+    }
     std::string reason = "no server of " + location.pair() + " takes writes now";
     if (location.epoch() != 0 && !location.primary().address().empty()) {
       auto outcome =
@@ -196,6 +210,7 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
       // What was known of the path may have been the mistake.
       bool stale_path = error.code == Code::kNotFound && from_cache && !looked_afresh;
       if (!may_pass(error.code) && !stale_path) {
+        if (made != 0 && error.code != Code::kExists) co_await take_back(made);
         co_return std::unexpected(refusal(std::move(error), call.path, location));
       }
       if (stale_path) looked_afresh = true;

@@ -152,6 +152,7 @@ class Session {
   Task<Result<wire::Location>> locate(std::string path, Create create, wire::RequestNumber request);
   // Whether another server serves the file now than `known` says; one quick question.
   Task<bool> has_moved(std::string path, wire::Location known);
+  Task<void> take_back(uint64_t file_id);
   Task<Result<FileReply>> on_primary(FileCall call);
   // Waits for the acting primary's answer, however long it takes, but not for one
   // that is no acting primary any more: that is MOVED.

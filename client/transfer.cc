@@ -112,12 +112,16 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
   commit.set_upload_id(upload_id);
   Patience patience(this, printable(path), true);
   std::optional<wire::Location> staged_at;
+  uint64_t made = 0;  // The file whose name this upload made.
   for (int restarts = 0; restarts <= kRestartsMax;) {
     auto locating = locate(path, create, create_request);
     auto located = co_await locating;
     if (!located) co_return std::unexpected(patience.because(std::move(located).error()));
     wire::Location location = *std::move(located);
-    if (location.created()) create = wire::LocateRequest::LOOK_UP;
+    if (location.created()) {
+      create = wire::LocateRequest::LOOK_UP;
+      made = location.file_id();
+    }
     std::string reason = "no server of " + location.pair() + " takes writes now";
     bool reachable = location.epoch() != 0 && !location.primary().address().empty();
     if (reachable && (!staged_at || staged_at->file_id() != location.file_id())) {
@@ -130,6 +134,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         commit.set_size_bytes(staging.size_bytes);
         patience.progressed();
       } else if (!may_pass(staged.error().code)) {
+        if (made != 0) co_await take_back(made);
         co_return std::unexpected(refusal(std::move(staged).error(), path, location));
       } else if (staged.error().code == Code::kUnavailable) {
         // Its own patience is at its end, or the source cannot be read again.
@@ -156,6 +161,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         staged_at.reset();
         ++restarts;
       } else if (!may_pass(error.code)) {
+        if (made != 0) co_await take_back(made);
         co_return std::unexpected(refusal(std::move(error), path, location));
       } else if (outcome.sent) {
         patience.was_sent();

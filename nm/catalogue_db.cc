@@ -125,7 +125,6 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kRemoveFolder: return remove_folder(command.remove_folder(), change);
     case C::kRemoveLink: return remove_link(command.remove_link(), change);
     case C::kPurgeNodes: return purge_nodes(command.purge_nodes(), change);
-    case C::kExpirePending: return expire_pending(command.expire_pending(), change);
     case C::kRegisterServer: return register_server(command.register_server(), change);
     case C::kMemberFailed: return member_failed(command.member_failed(), change);
     case C::kMemberInSync: return member_in_sync(command.member_in_sync(), change);

@@ -39,7 +39,6 @@ class CommandOutcome;
 class CreateFile;
 class CreateFolder;
 class CreateLink;
-class ExpirePending;
 class InitCluster;
 class JobsDone;
 class MemberFailed;
@@ -190,7 +189,6 @@ class Catalogue {
   void remove_folder(const wire::RemoveFolder& command, Change& change);
   void remove_link(const wire::RemoveLink& command, Change& change);
   void purge_nodes(const wire::PurgeNodes& command, Change& change);
-  void expire_pending(const wire::ExpirePending& command, Change& change);
   void erase_file(const Node& node, Version tombstone, Lsn lsn, const Change& change);
   void erase_name(const Node& node, const Change& change);
   // catalogue_members.cc

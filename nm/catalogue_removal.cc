@@ -7,7 +7,6 @@
 namespace understudy {
 namespace {
 
-constexpr int64_t kPendingKeptUs = int64_t{3600} * 1'000'000;
 
 Error no_such(std::string_view path) { return {Code::kNotFound, printable(path) + ": no such file or folder"}; }
 
@@ -154,18 +153,6 @@ void Catalogue::purge_nodes(const wire::PurgeNodes& command, Change& change) {
     if (!node || node->kind == NodeKind::kFile || node->id == kTrashFolder) continue;
     if (!is_under(node->id, kTrashFolder) || store_->has_children(node->id)) continue;
     erase_name(*node, change);
-    ++gone;
-  }
-  change.outcome.set_count(gone);
-}
-
-void Catalogue::expire_pending(const wire::ExpirePending& command, Change& change) {
-  uint64_t gone = 0;
-  for (uint64_t id : command.object_ids()) {
-    auto node = store_->node(FileId{id});
-    if (!node || node->state != NodeState::kPending || node->created_us + kPendingKeptUs > change.now_us) continue;
-    drop_jobs(node->id);
-    store_->erase_node(*node);
     ++gone;
   }
   change.outcome.set_count(gone);

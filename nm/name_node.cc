@@ -35,18 +35,18 @@ Reserve reserve_for(const wire::Command& command) {
   switch (command.change_case()) {
     case wire::Command::kRemoveIntent:
     case wire::Command::kRemoveDone:
-    case wire::Command::kRemoveCancel:
     case wire::Command::kRemoveFolder:
     case wire::Command::kRemoveLink:
     case wire::Command::kPurgeNodes:
-    case wire::Command::kExpirePending:
     case wire::Command::kAnnounced:
     case wire::Command::kJobsDone:
     case wire::Command::kAddJobs: return Reserve::kHalf;
     case wire::Command::kRegisterServer:
     case wire::Command::kMemberFailed:
     case wire::Command::kMemberInSync:
-    case wire::Command::kBeginEpoch: return Reserve::kAll;
+    case wire::Command::kBeginEpoch:
+    // Whoever was told "refused" must not see the file go after all.
+    case wire::Command::kRemoveCancel: return Reserve::kAll;
     default: return Reserve::kKept;
   }
 }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint32_t kPageMax = 1000;
 constexpr uint32_t kHouseworkAtOnce = 256;
+constexpr auto kForgetPatience = std::chrono::seconds(1);
 constexpr auto kRemovalPatience = std::chrono::seconds(10);
 constexpr int64_t kPendingLifeUs = int64_t{3600} * 1'000'000;
 
@@ -142,6 +143,9 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::set_attributes(wire::SetAttribut
 }
 
 Task<Result<wire::ChangeReply>> NamespaceCalls::remove(wire::RemoveRequest request, std::string user) {
+  if (request.unborn_id() != 0) {
+    co_return co_await forget_unborn(request.unborn_id(), user, env_.clock.now() + kForgetPatience);
+  }
   auto found = catalogue_->find(request.path());
   bool is_folder = found && found->kind == NodeKind::kFolder;
   wire::Command command;
@@ -211,7 +215,7 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::remove_file(wire::RemoveRequest 
 
 // Until a primary has the tombstone, or `end`. NOT_FOUND: the file is gone.
 Task<Result<wire::RemovedFile>> NamespaceCalls::remove_at_primary(uint64_t object_id, wire::RequestNumber request,
-                                                                  std::string user, Instant end) {
+                                                                  std::string user, Instant end, bool only_unborn) {
   while (true) {
     auto node = catalogue_->node(FileId{object_id});
     if (!node) co_return fail(Code::kNotFound, "the file is gone already");
@@ -224,6 +228,7 @@ Task<Result<wire::RemovedFile>> NamespaceCalls::remove_at_primary(uint64_t objec
       *ask.mutable_request() = request;
       ask.set_access_generation(node->access_generation);
       ask.set_user(user);
+      ask.set_only_unborn(only_unborn);
       *ask.mutable_name() = name_record(*node);
       auto tombstone = co_await call_server<wire::VersionReply>(links_, acting->name, wire::DELETE_FILE, ask);
       if (tombstone || tombstone.error().code == Code::kNotFound) {
@@ -298,12 +303,30 @@ Result<wire::EntriesReply> NamespaceCalls::search(const wire::SearchRequest& req
 Task<bool> NamespaceCalls::keep_house() {
   bool more = co_await end_removals();
   more = co_await empty_trash() || more;
-  wire::Command expire;
   for (const Node& node : catalogue_->pending_files(catalogue_->time_us() - kPendingLifeUs, kHouseworkAtOnce)) {
-    expire.mutable_expire_pending()->add_object_ids(number(node.id));
+    (void)co_await forget_unborn(number(node.id), node.owner, env_.clock.now());
   }
-  if (expire.expire_pending().object_ids_size() > 0) (void)co_await proposer_->propose(std::move(expire));
   co_return more;
+}
+
+// A name that never got a version goes, and its id with it: the tombstone makes sure that
+// no version comes after all.
+Task<Result<wire::ChangeReply>> NamespaceCalls::forget_unborn(uint64_t object_id, std::string user, Instant end) {
+  auto node = catalogue_->node(FileId{object_id});
+  if (!node || node->kind != NodeKind::kFile) co_return fail(Code::kNotFound, "no such file any more");
+  if (node->announced) co_return fail(Code::kExists, "the file has a version");
+  auto removed = co_await remove_at_primary(object_id, {}, user, end, /*only_unborn=*/true);
+  if (!removed) co_return std::unexpected(removed.error());
+  wire::Command done;
+  done.set_user(user);
+  *done.mutable_remove_done()->add_files() = *std::move(removed);
+  auto ended = co_await proposer_->propose(std::move(done));
+  if (!ended) co_return std::unexpected(ended.error());
+  failover_->wake_workers();
+  wire::ChangeReply reply;
+  reply.set_object_id(object_id);
+  reply.set_count(1);
+  co_return reply;
 }
 
 // Removals that were begun and not ended: the asker or the primary went away.

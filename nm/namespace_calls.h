@@ -40,7 +40,8 @@ class NamespaceCalls {
   Task<Result<wire::ChangeReply>> change(wire::Command command, wire::RequestNumber request, std::string user);
   Task<Result<wire::ChangeReply>> remove_file(wire::RemoveRequest request, std::string user);
   Task<Result<wire::RemovedFile>> remove_at_primary(uint64_t object_id, wire::RequestNumber request, std::string user,
-                                                    Instant end);
+                                                    Instant end, bool only_unborn = false);
+  Task<Result<wire::ChangeReply>> forget_unborn(uint64_t object_id, std::string user, Instant end);
   Task<bool> end_removals();
   Task<bool> empty_trash();
   wire::Entry entry(const Node& node, std::string name, bool with_location);

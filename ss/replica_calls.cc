@@ -160,7 +160,8 @@ Task<Result<Reply>> ReplicaCalls::delete_file(wire::DeleteFileRequest request) {
                 .request = from_wire(request.request()),
                 .kind = wire::CHANGE_DELETE,
                 .user = std::move(*request.mutable_user()),
-                .name = std::move(*request.mutable_name())};
+                .name = std::move(*request.mutable_name()),
+                .exclusive = request.only_unborn()};
   FileId file = change.file;
   RequestId id = change.request;
   auto done = co_await state_->changes.run(file, id, perform_delete(std::move(change)));

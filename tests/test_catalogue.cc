@@ -477,16 +477,13 @@ TEST_F(CatalogueTest, RemovingFolders) {
   EXPECT_FALSE(catalogue_->find("/a"));
 }
 
-TEST_F(CatalogueTest, PendingFilesExpireAfterAnHour) {
+TEST_F(CatalogueTest, PendingFilesAreFoundByTheirAge) {
   make_pair();
   auto f = done(file("/f")).object_id();
-  EXPECT_EQ(catalogue_->pending_files(INT64_MAX, 10).size(), 1u);
-  Command expire;
-  expire.mutable_expire_pending()->add_object_ids(f);
-  EXPECT_EQ(done(expire).count(), 0u);
-  now_us_ += int64_t{3600} * 1'000'000;
-  EXPECT_EQ(done(expire).count(), 1u);
-  EXPECT_FALSE(catalogue_->find("/f"));
+  EXPECT_EQ(catalogue_->pending_files(now_us_, 10).size(), 0u);
+  EXPECT_EQ(catalogue_->pending_files(now_us_ + 1, 10).size(), 1u);
+  done(removed(f, 0, 1));
+  EXPECT_EQ(catalogue_->pending_files(INT64_MAX, 10).size(), 0u);
 }
 
 TEST_F(CatalogueTest, Registration) {

@@ -1,6 +1,8 @@
 // CREATEFOLDER, DELETEFOLDER, MOVE, VIEWFOLDER, VIEW, SEARCH, CD, PWD.
 #include <fmt/format.h>
 
+#include <ranges>
+
 #include "client/commands/commands.h"
 #include "common/env/sync.h"
 
@@ -35,13 +37,62 @@ void show(Shell* shell, const wire::Entry& entry, std::string_view name_field) {
   }
 }
 
+// A file of which the name node does not know a version yet. Its server knows whether it has
+// one; if not, it is no file yet.
+struct Unborn {
+  int entry = 0;
+  std::string path;
+  std::optional<Result<wire::StatReply>> stat;
+};
+
+Task<void> ask_unborn(Session* session, Unborn* file, Semaphore* slots) {
+  auto asking = session->stat(file->path, false);
+  file->stat.emplace(co_await asking);
+  slots->release(1);
+}
+
+// The entries that are there to be seen. `folder`: of names that are no whole paths.
+Task<wire::EntriesReply> settled(Shell* shell, std::string folder, wire::EntriesReply page) {
+  std::vector<Unborn> unborn;
+  for (int i = 0; i < page.entries_size(); ++i) {
+    const wire::Entry& entry = page.entries(i);
+    if (entry.kind() != wire::KIND_FILE || !entry.pending()) continue;
+    std::string before = folder.empty() ? "" : folder == "/" ? "/" : folder + "/";
+    unborn.push_back({i, before + entry.name(), {}});
+  }
+  if (unborn.empty()) co_return page;
+  Semaphore slots(shell->env.executor, 16);
+  TaskGroup tasks(shell->env.executor);
+  for (size_t i = 0; i < unborn.size(); ++i) {
+    auto slot = slots.acquire(1);
+    co_await slot;
+    tasks.spawn(ask_unborn(&shell->session, &unborn[i], &slots));
+  }
+  auto ended = tasks.join();
+  co_await ended;
+  for (const Unborn& file : unborn | std::views::reverse) {
+    const auto& stat = *file.stat;
+    wire::Entry* entry = page.mutable_entries(file.entry);
+    if (stat) {
+      entry->set_size_bytes(stat->size_bytes());
+      *entry->mutable_announced() = stat->version();
+    } else if (stat.error().code == Code::kNotFound) {
+      page.mutable_entries()->DeleteSubrange(file.entry, 1);
+    }
+  }
+  co_return page;
+}
+
 // Every page of a question; `Request` has after and limit.
 template <class Request>
-Task<Status> show_pages(Shell* shell, wire::MessageType type, Request request, std::string_view name_field) {
+Task<Status> show_pages(Shell* shell, wire::MessageType type, Request request, std::string_view name_field,
+                        std::string folder = "") {
   request.set_limit(kPage);
   for (bool more = true; more;) {
     auto asking = shell->session.ask<wire::EntriesReply>(type, request.SerializeAsString());
-    CO_ASSIGN_OR_RETURN(auto page, co_await asking);
+    CO_ASSIGN_OR_RETURN(auto asked, co_await asking);
+    auto settling = settled(shell, folder, std::move(asked));
+    auto page = co_await settling;
     for (const wire::Entry& entry : page.entries()) show(shell, entry, name_field);
     more = page.more();
     request.set_after(page.next_after());
@@ -96,7 +147,10 @@ Task<void> show_long_page(Shell* shell, wire::EntriesReply page) {
   }
   auto ended = tasks.join();
   co_await ended;
-  for (const LongEntry& file : files) show_long(shell, file);
+  for (const LongEntry& file : files) {
+    bool unborn = file.entry.pending() && file.stat && !*file.stat && file.stat->error().code == Code::kNotFound;
+    if (!unborn) show_long(shell, file);
+  }
 }
 
 }  // namespace
@@ -142,7 +196,7 @@ Task<Status> run_view_folder(Shell* shell, Command command) {
   CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments.empty() ? "." : command.arguments[0]));
   wire::ListFolderRequest request;
   request.set_path(path);
-  auto showing = show_pages(shell, wire::LIST_FOLDER, request, "name");
+  auto showing = show_pages(shell, wire::LIST_FOLDER, request, "name", path);
   co_return co_await showing;
 }
 

@@ -120,7 +120,9 @@ Task<Status> put_folder(Tree* tree, FolderPair folder, bool top, std::vector<Fol
   CO_ASSIGN_OR_RETURN(std::vector<std::string> names, disk.list(folder.local));
   for (const std::string& name : names) {
     if (tree->failed) break;
-    CO_RETURN_IF_ERROR(check_name(name));
+    if (auto valid = check_name(name); !valid) {
+      co_return fail(Code::kInvalid, "in " + printable(folder.local) + ": " + valid.error().message);
+    }
     std::string local = join_local(folder.local, name);
     std::string remote = join_remote(folder.remote, name);
     CO_ASSIGN_OR_RETURN(FileInfo info, disk.info(local));
@@ -141,10 +143,13 @@ Task<Status> put_folder(Tree* tree, FolderPair folder, bool top, std::vector<Fol
 
 // ---- GET -r ----------------------------------------------------------------------------
 
-Task<Status> get_file(Tree* tree, std::string remote, std::string local) {
+// `pending`: as far as the name node knows it has no content yet; its server knows better.
+Task<Status> get_file(Tree* tree, std::string remote, std::string local, bool pending) {
   CO_ASSIGN_OR_RETURN(auto sink, FileSink::create(tree->shell->env, local));
   auto downloading = tree->shell->session.download(remote, {}, sink.get());
-  CO_ASSIGN_OR_RETURN(ReadAnswer answer, co_await downloading);
+  auto downloaded = co_await downloading;
+  if (!downloaded && pending && downloaded.error().code == Code::kNotFound) co_return Status{};
+  CO_ASSIGN_OR_RETURN(ReadAnswer answer, std::move(downloaded));
   CO_RETURN_IF_ERROR(sink->finish({answer.mode, answer.modified_us}));
   tree->moved(answer.size_bytes);
   co_return Status{};
@@ -160,7 +165,12 @@ Status get_link(Tree* tree, const wire::Entry& entry, const std::string& local) 
   return {};
 }
 
-Task<Status> get_folder(Tree* tree, FolderPair folder, std::vector<FolderPair>* deeper) {
+Task<Status> get_folder(Tree* tree, FolderPair folder, bool top, std::vector<FolderPair>* deeper) {
+  // A link that came with an earlier tree must not lead this one out of its folder.
+  auto there = tree->shell->env.disk.info(folder.local);
+  if (!top && there && there->kind == FileInfo::Kind::kLink) {
+    co_return fail(Code::kNotFolder, printable(folder.local) + " is a link here, not a folder; remove it first");
+  }
   CO_RETURN_IF_ERROR(tree->shell->env.disk.make_folder(folder.local));
   ++tree->folders;
   wire::ListFolderRequest request;
@@ -172,14 +182,12 @@ Task<Status> get_folder(Tree* tree, FolderPair folder, std::vector<FolderPair>* 
     for (const wire::Entry& entry : page.entries()) {
       std::string local = join_local(folder.local, entry.name());
       std::string remote = join_remote(folder.remote, entry.name());
-      // A name that is being made has no content to fetch yet.
-      if (entry.kind() == wire::KIND_FILE && entry.pending()) continue;
       if (entry.kind() == wire::KIND_FOLDER) {
         deeper->push_back({local, remote, {entry.mode(), entry.modified_us()}});
       } else if (entry.kind() == wire::KIND_LINK) {
         CO_RETURN_IF_ERROR(get_link(tree, entry, local));
       } else {
-        auto spawning = tree->spawn(get_file(tree, remote, local));
+        auto spawning = tree->spawn(get_file(tree, remote, local, entry.pending()));
         co_await spawning;
       }
     }
@@ -232,7 +240,7 @@ Task<Status> get_tree(Shell* shell, std::string path, std::string local) {
   while (!waiting.empty() && !tree.failed) {
     done.push_back(std::move(waiting.back()));
     waiting.pop_back();
-    auto getting = get_folder(&tree, done.back(), &waiting);
+    auto getting = get_folder(&tree, done.back(), done.size() == 1, &waiting);
     CO_RETURN_IF_ERROR(co_await getting);
   }
   auto finishing = tree.finish();
