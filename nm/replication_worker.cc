@@ -12,7 +12,7 @@ namespace {
 constexpr uint32_t kJobsInBatch = 256;
 constexpr uint64_t kBatchBytes = 4 << 20;
 constexpr size_t kBatchesAtOnce = 2;
-constexpr size_t kChunksAtOnce = 8;
+constexpr size_t kChunksAtOnce = 16;
 constexpr auto kRetryAfter = std::chrono::milliseconds(200);
 
 }  // namespace

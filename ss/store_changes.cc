@@ -298,22 +298,20 @@ Task<Result<ChunkRefInfo>> StoreEngine::stage(FileId file, Bytes bytes) {
   auto hashed = co_await hash_chunks(std::move(bytes));
   co_await log_->room(kBufferedMax);
   const ChunkRefInfo info{hashed[0].hash, static_cast<uint32_t>(hashed[0].bytes.size())};
-  Lsn end;
+  // Nobody waits for its sync here: it comes before its version in the log, and is
+  // durable with that at the latest. If the append is refused, the pin goes with it.
   if (auto place = pins_.find(file, info.hash)) {
     pins_.pin(file, info.hash, *place);
-    end = Lsn{number(place->lsn) + 1};
   } else {
     auto placed = std::make_shared<Lsn>();
     *placed = append_chunk(file, std::move(hashed[0]),
                            [this, file, hash = info.hash, placed](const Status& status) {
-                             if (!status) pins_.drop(file, hash, *placed);
+                             if (status) return;
+                             pins_.drop(file, hash, *placed);
+                             chunk_refused_ = status.error();
                            });
     pins_.pin(file, info.hash, {*placed, info.size});
-    end = log_->end();
   }
-  auto durable = log_->durable(end);
-  auto status = co_await durable;
-  if (!status) co_return std::unexpected(status.error());  // The pin went with the append.
   co_return info;
 }
 
@@ -337,6 +335,8 @@ Result<StoreEngine::Content> StoreEngine::content_of_chunks(FileId file,
       content.shared_bytes += chunk.size;
     }
     if (!place || place->size != chunk.size) {
+      // Why, if the disk refused it behind the back of whoever staged it.
+      if (chunk_refused_) return std::unexpected(*std::exchange(chunk_refused_, std::nullopt));
       return fail(Code::kNotFound, fmt::format("{}: chunk {} of {} is not stored here", name_of(file),
                                                content.stored.size(), chunks.size()));
     }

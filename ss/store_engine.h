@@ -168,6 +168,7 @@ class StoreEngine final : public FileStore {
   std::unordered_map<FileId, OpenFile> open_;  // Never iterated.
   std::map<InFlight, StoredVersionRef> requests_in_flight_;
   VersionCache cache_;
+  std::optional<Error> chunk_refused_;  // Of a staged chunk, for the commit that misses it.
   ChunkPins pins_;
   Notifier durable_changed_;
   Notifier index_fed_;

@@ -141,17 +141,16 @@ Task<Status> StoreEngine::store_chunk(FileId file, ChunkHash hash, Bytes content
   pins_.forget_idle(env_.clock.now());
   if (auto place = pins_.find(file, hash)) {
     pins_.keep(file, hash, *place, until);
-    auto durable = log_->durable(Lsn{number(place->lsn) + 1});
-    co_return co_await durable;
+    co_return Status{};
   }
   const auto size = static_cast<uint32_t>(hashed[0].bytes.size());
   auto placed = std::make_shared<Lsn>();
   *placed = append_chunk(file, std::move(hashed[0]), [this, file, hash, placed](const Status& status) {
     if (!status) pins_.drop(file, hash, *placed);
   });
+  // Durable with its version at the latest, as in stage().
   pins_.keep(file, hash, {*placed, size}, until);
-  auto durable = log_->durable(log_->end());
-  co_return co_await durable;
+  co_return Status{};
 }
 
 // Appends the version if it fits; does not wait for it to be durable.
