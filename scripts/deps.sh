@@ -22,6 +22,7 @@ libcli11-dev          # command lines
 libspdlog-dev         # logs
 libfmt-dev            # text
 libedit-dev           # line editing in the shell
+libjemalloc-dev       # the programs' allocator
 libgtest-dev          # tests
 libgmock-dev
 LIST
