@@ -160,6 +160,8 @@ Status StoreEngine::has_room() {
 }
 
 void StoreEngine::feed_index(IndexRecord record) {
+  // A commit that failed took rows along: what follows would say that the index covers them.
+  if (failure_) return;
   if (std::holds_alternative<std::monostate>(record.row)) {
     index_->cover(record.end);
   } else if (auto fed = index_->apply(record); !fed) {
@@ -253,6 +255,7 @@ Task<Status> StoreEngine::begin_epoch(Epoch epoch) {
 bool StoreEngine::empty() const { return index_->totals().versions == 0 && index_->epoch_seen() == kNoEpoch; }
 
 Task<Status> StoreEngine::close() {
+  if (failure_) co_return std::unexpected(*failure_);
   auto flush = log_->flush();
   CO_RETURN_IF_ERROR(co_await flush);
   CO_RETURN_IF_ERROR(commit_index());

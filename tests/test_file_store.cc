@@ -137,6 +137,20 @@ TEST_F(FileStoreTest, ARetryIsAnsweredOnce) {
   EXPECT_FALSE(ss_->answered(FileId{2}, {77, 2}));
 }
 
+TEST_F(FileStoreTest, AFailedCommitOfTheIndexLeavesNoGap) {
+  EXPECT_EQ(ss_.put(1, "one"), "3.1");
+  world_.run_for(1s);
+  // The log takes the change, the index loses it; what is said to be covered at the end
+  // must not be more than it has.
+  ss_.disk().fail_call(sim::DiskCall::kWrite, 2);
+  EXPECT_EQ(ss_.put(2, "two"), "3.1");
+  world_.run_for(1s);
+  EXPECT_EQ(ss_.put(3, "three"), "UNAVAILABLE");
+  EXPECT_FALSE(ss_.await(ss_->close()));
+  ASSERT_TRUE(ss_.reopen());
+  EXPECT_EQ(ss_.get(2), "two");
+}
+
 Task<void> note(Task<Result<VersionInfo>> change, std::vector<std::string>* story) {
   auto info = co_await change;
   story->push_back(StoreOnHost::told(info));

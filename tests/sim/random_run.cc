@@ -82,6 +82,7 @@ class RandomRun {
     auto all_stopped = [&] { return std::ranges::all_of(clients_, [](auto& client) { return client->stopped(); }); };
     if (!world_.run_until(all_stopped, kHealLimit)) return ledger_.violated("a client does not end in the healed cluster");
     if (!until_in_sync(kHealLimit)) return ledger_.violated("the halves are not in sync " + status_text());
+    if (!wait_for_all()) return ledger_.violated("WAIT does not end " + status_text());
     for (auto& client : clients_) client->check_own_files();
     survey_halves(cluster_, &ledger_);
   }
@@ -110,6 +111,15 @@ class RandomRun {
       world_.run_for(50ms);
     }
     return false;
+  }
+
+  // What was brought back may not even be announced yet.
+  bool wait_for_all() {
+    SimClient& client = cluster_.client("client0");
+    wire::WaitRequest request;
+    request.set_wait_ms(10'000);
+    auto reply = client.await(client.session().ask<wire::WaitReply>(wire::WAIT, request.SerializeAsString(), 10s), 60s);
+    return reply && *reply && (*reply)->done();
   }
 
   std::string status_text() {

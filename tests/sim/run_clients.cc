@@ -64,7 +64,8 @@ Task<void> RunClient::run() {
 }
 
 void RunClient::check_error(const std::string& what, const Error& error, const Own* own) {
-  bool fine = error.code == Code::kUnavailable || error.code == Code::kNotFound || error.code == Code::kConflict;
+  bool fine = error.code == Code::kUnavailable || error.code == Code::kNotFound ||
+              error.code == Code::kConflict || error.code == Code::kNoSpace;
   if (own != nullptr && own->state == Own::State::kPresent && error.code == Code::kNotFound) fine = false;
   if (!fine) ledger_->violated(name_ + " " + what + ": " + error.to_string());
 }

@@ -76,7 +76,7 @@ void RunFaults::cut_power(const std::string& name) {
 
 void RunFaults::strike() {
   ++count_;
-  switch (random_.below(12)) {
+  switch (random_.below(14)) {
     case 0:
     case 1:
     case 2: return kill(any_server());
@@ -108,6 +108,25 @@ void RunFaults::strike() {
         cluster_.world().host(name).disk.set_latency({5us, 30us}, {50us, 400us}, {5us, 100us});
       });
     }
+    case 11: {
+      // A failed sync or write ends whoever met it.
+      std::string name = any_server();
+      bool sync = random_.one_in(2);
+      tell(std::string(sync ? "failing sync " : "failing write ") + name);
+      cluster_.world().host(name).disk.fail_call(sync ? DiskCall::kSync : DiskCall::kWrite, 1 + random_.below(50));
+      return later(random_.between(500ms, 3s), [this, name] { start(name); });
+    }
+    case 12: {
+      std::string name = any_server();
+      tell("full disk " + name);
+      cluster_.world().host(name).disk.set_quota(0);
+      return later(random_.between(100ms, 2s), [this, name] {
+        tell("disk has room " + name);
+        cluster_.world().host(name).disk.set_quota(std::nullopt);
+        // Who could not even begin is begun again.
+        later(random_.between(10ms, 1s), [this, name] { start(name); });
+      });
+    }
     default: {
       std::string name = any_server();
       auto rate = static_cast<int64_t>(980'000 + random_.below(40'000));
@@ -136,6 +155,8 @@ void RunFaults::heal() {
   world.net().heal_all();
   for (const char* name : kServers) {
     world.host(name).disk.cut_power_at(0);
+    world.host(name).disk.set_quota(std::nullopt);
+    world.host(name).disk.fail_no_call();
     world.host(name).disk.set_latency({5us, 30us}, {50us, 400us}, {5us, 100us});
     world.set_clock_rate(world.host(name), 1'000'000);
     if (SimProcess* process = world.find_process(name)) world.resume(*process);

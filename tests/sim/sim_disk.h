@@ -70,6 +70,7 @@ class SimDisk {
   // The n-th call from now (1: the next) of a kind, or of any kind, fails with `code`.
   void fail_call(DiskCall call, uint64_t n, Code code = Code::kInternal);
   void fail_any_call(uint64_t n, Code code = Code::kInternal);
+  void fail_no_call() { failure_.reset(); }
   bool failure_pending() const { return failure_.has_value(); }
   void forget_failure() { failure_.reset(); }
   void set_quota(std::optional<uint64_t> bytes) { quota_ = bytes; }
