@@ -361,12 +361,22 @@ Result<std::optional<VersionRow>> IndexDb::request(FileId file, RequestId reques
   return change_of(find);
 }
 
+namespace {
+
+// Of what one file has seen of failovers, as much as a listing bears.
+constexpr size_t kOlderEpochsMax = 192;
+
+}  // namespace
+
 Result<std::vector<Version>> IndexDb::ancestors(FileId file, Version from, size_t count_max) {
   std::vector<Version> all;
   ASSIGN_OR_RETURN(auto row, version(file, from));
-  while (row && row->parent && all.size() < count_max) {
+  while (row && row->parent && all.size() < count_max + kOlderEpochsMax) {
     all.push_back(row->parent);
-    ASSIGN_OR_RETURN(row, version(file, row->parent));
+    Version next = row->parent;
+    // The versions that one epoch made in a line are numbered from 1 on without a gap.
+    if (all.size() >= count_max) next.counter = 1;
+    ASSIGN_OR_RETURN(row, version(file, next));
   }
   return all;
 }

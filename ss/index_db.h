@@ -71,7 +71,7 @@ class IndexDb {
   Result<std::optional<VersionRow>> version(FileId file, Version version);
   // In the file's line of versions: set-aside ones are not found.
   Result<std::optional<VersionRow>> request(FileId file, RequestId request);
-  // Newest first, without `from` itself, at most `count_max`.
+  // Newest first, without `from` itself: `count_max` of them, and behind these the newest of each older epoch.
   Result<std::vector<Version>> ancestors(FileId file, Version from, size_t count_max);
   Result<std::vector<Version>> aside(FileId file);
   // Originated versions that were not set aside, from `from` on, in log order.

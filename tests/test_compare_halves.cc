@@ -50,6 +50,27 @@ TEST(CompareHalves, ForkedGoesBackToTheCommonAncestor) {
   EXPECT_EQ(plan.to, V(2, 1));
 }
 
+// Only the newest of each epoch is named where a line is long.
+TEST(CompareHalves, LongLinesAreComparedByTheirEpochs) {
+  auto behind = compare_halves(Half({V(9, 500), V(9, 499), V(4, 21)}), Half({V(4, 21), V(4, 20)}));
+  EXPECT_FALSE(behind.set_aside);
+  EXPECT_TRUE(behind.job);
+  EXPECT_EQ(behind.from, V(4, 21));
+  auto long_behind = compare_halves(Half({V(9, 500), V(4, 21)}), Half({V(4, 2), V(4, 1)}));
+  EXPECT_FALSE(long_behind.set_aside);
+  EXPECT_EQ(long_behind.from, V(4, 2));
+  auto ahead = compare_halves(Half({V(4, 2)}), Half({V(4, 700), V(4, 699), V(3, 8)}));
+  EXPECT_TRUE(ahead.set_aside);
+  EXPECT_FALSE(ahead.job);
+  EXPECT_EQ(ahead.keep, V(4, 2));
+  auto forked = compare_halves(Half({V(9, 500), V(9, 499), V(4, 21), V(3, 5)}), Half({V(6, 3), V(6, 2), V(4, 30)}));
+  EXPECT_TRUE(forked.set_aside && forked.job);
+  EXPECT_EQ(forked.keep, V(4, 21));
+  auto strangers = compare_halves(Half({V(9, 1)}), Half({V(6, 1)}));
+  EXPECT_TRUE(strangers.set_aside && strangers.job);
+  EXPECT_FALSE(strangers.keep);
+}
+
 TEST(CompareHalves, UnknownToTheSourceIsSetAsideNeverDeleted) {
   auto plan = compare_halves(HalfView{}, Half({V(1, 1)}));
   EXPECT_TRUE(plan.set_aside);

@@ -236,6 +236,22 @@ TEST_F(StoreReplicaTest, PartitionsAreListedInPages) {
   EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
 }
 
+TEST_F(StoreReplicaTest, ALongLineIsNamedByItsEpochs) {
+  one_.epoch = 3;
+  for (int i = 0; i < 100; ++i) one_.put(1, "x");
+  one_.epoch = 5;
+  for (int i = 0; i < 2; ++i) one_.put(1, "y");
+  one_.epoch = 8;
+  for (int i = 0; i < 100; ++i) one_.put(1, "z");
+  auto stat = one_->member_stat(FileId{1}).value();
+  ASSERT_EQ(stat.recent_size(), 66);
+  auto at = [&](int i) { return std::pair(stat.recent(i).epoch(), stat.recent(i).counter()); };
+  EXPECT_EQ(at(0), std::pair(uint64_t{8}, uint64_t{99}));
+  EXPECT_EQ(at(63), std::pair(uint64_t{8}, uint64_t{36}));
+  EXPECT_EQ(at(64), std::pair(uint64_t{5}, uint64_t{2}));
+  EXPECT_EQ(at(65), std::pair(uint64_t{3}, uint64_t{100}));
+}
+
 TEST_F(StoreReplicaTest, NewerNamesWin) {
   auto name = [&](uint64_t id, uint64_t meta_version, std::string text) {
     wire::ApplyRequest request;

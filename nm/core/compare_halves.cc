@@ -5,12 +5,19 @@
 namespace understudy {
 namespace {
 
-bool contains(const std::vector<Version>& versions, const Version& version) {
-  return std::ranges::find(versions, version) != versions.end();
+// The newest version of `epoch` in the line of `half`; none: the line has none.
+Version newest_of(const HalfView& half, Epoch epoch) {
+  if (half.head.epoch == epoch) return half.head;
+  auto found = std::ranges::find(half.ancestors, epoch, &Version::epoch);
+  return found == half.ancestors.end() ? Version{} : *found;
 }
 
-bool is_head_or_ancestor(const HalfView& half, const Version& version) {
-  return version == half.head || contains(half.ancestors, version);
+// The newest version that is in both lines; none: nothing is.
+Version newest_common(const HalfView& source, const HalfView& target) {
+  auto common = [&](Version at) { return std::min(at, newest_of(source, at.epoch)); };
+  Version found = common(target.head);
+  for (auto at = target.ancestors.begin(); !found && at != target.ancestors.end(); ++at) found = common(*at);
+  return found;
 }
 
 }  // namespace
@@ -23,19 +30,8 @@ HalvesPlan compare_halves(const HalfView& source, const HalfView& target) {
   Version target_head = target.present ? target.head : Version{};
   if (source_head == target_head) return plan;
 
-  Version common;  // The newest that both have; none: everything travels.
-  if (is_head_or_ancestor(source, target_head)) {
-    common = target_head;
-  } else if (is_head_or_ancestor(target, source_head)) {
-    common = source_head;
-  } else {
-    for (const Version& version : target.ancestors) {
-      if (contains(source.ancestors, version)) {
-        common = version;
-        break;
-      }
-    }
-  }
+  Version common;  // None: everything travels.
+  if (source.present && target.present) common = newest_common(source, target);
   if (target_head && common != target_head) {
     plan.set_aside = true;
     plan.keep = common;

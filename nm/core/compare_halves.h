@@ -8,7 +8,8 @@
 
 namespace understudy {
 
-// One half's view of a file. `ancestors`: of the head, newest first, as far as known.
+// One half's view of a file. `ancestors`: of the head, newest first; of each epoch the newest at least. In a
+// line of versions those of one epoch are numbered from 1 on without a gap, so that says which ones are in it.
 struct HalfView {
   bool present = false;
   bool deleted = false;
