@@ -296,6 +296,31 @@ Task<Result<wire::VersionReply>> Session::undo(std::string path) {
   return file_call<wire::VersionReply>(std::move(call));
 }
 
+Task<Result<wire::VersionReply>> Session::checkpoint(std::string path, std::string tag) {
+  wire::CheckpointRequest request;
+  *request.mutable_request() = next_request();
+  request.set_user(options_.user);
+  request.set_tag(std::move(tag));
+  FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::CHECKPOINT, for_location(request), {}, true};
+  return file_call<wire::VersionReply>(std::move(call));
+}
+
+Task<Result<wire::VersionReply>> Session::revert(std::string path, std::string tag) {
+  wire::RevertRequest request;
+  *request.mutable_request() = next_request();
+  request.set_user(options_.user);
+  request.set_tag(std::move(tag));
+  FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::REVERT, for_location(request), {}, true};
+  return file_call<wire::VersionReply>(std::move(call));
+}
+
+Task<Result<wire::ListCheckpointsReply>> Session::checkpoints(std::string path, std::string tag) {
+  wire::ListCheckpointsRequest request;
+  request.set_tag(std::move(tag));
+  FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::LIST_CHECKPOINTS, for_location(request), {}, false};
+  return file_call<wire::ListCheckpointsReply>(std::move(call));
+}
+
 Task<Result<wire::HistoryReply>> Session::history(std::string path, Version before) {
   wire::HistoryRequest request;
   *request.mutable_before() = wire_version(before);

@@ -91,9 +91,14 @@ class Session {
   Task<Result<wire::VersionReply>> put(std::string path, Bytes content, Attributes attributes);
   Task<Result<wire::VersionReply>> append(std::string path, Bytes content);
   Task<Result<wire::VersionReply>> undo(std::string path);
+  // Answers with the version that it names.
+  Task<Result<wire::VersionReply>> checkpoint(std::string path, std::string tag);
+  Task<Result<wire::VersionReply>> revert(std::string path, std::string tag);
   Task<Result<wire::StatReply>> stat(std::string path, bool count_words);
   // A page: from the newest version on, or behind `before`.
   Task<Result<wire::HistoryReply>> history(std::string path, Version before);
+  // With a tag only that one, or NOT_FOUND.
+  Task<Result<wire::ListCheckpointsReply>> checkpoints(std::string path, std::string tag);
   Task<Result<ReadAnswer>> read(std::string path, ReadWant want);
 
   // Of any size, in a bounded amount of memory; see transfer.h. `source` and `sink`

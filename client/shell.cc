@@ -23,6 +23,10 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kUndo: return run_undo;
     case CommandId::kWait: return run_wait;
     case CommandId::kWrite: return run_write;
+    case CommandId::kCheckpoint: return run_checkpoint;
+    case CommandId::kListCheckpoints: return run_list_checkpoints;
+    case CommandId::kViewCheckpoint: return run_view_checkpoint;
+    case CommandId::kRevert: return run_revert;
     case CommandId::kCreateFolder: return run_create_folder;
     case CommandId::kDeleteFolder: return run_delete_folder;
     case CommandId::kMove: return run_move;

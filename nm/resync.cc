@@ -187,6 +187,7 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
   }
   Version head = keep;
   Version fetched_to = keep;
+  bool left_out = false;  // The content before: a checkpoint of it would name another one.
   while (fetched_to != newest) {
     wire::FetchRequest fetch;
     fetch.set_bytes_max(kFetchBytes);
@@ -201,13 +202,40 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
     }
     for (auto& record : *fetched->mutable_files(0)->mutable_versions()) {
       fetched_to = from_wire(record.version());
-      if (is_big(record) && fetched_to != newest) continue;
-      auto brought = co_await bring(source, *node, head, std::move(record));
+      const bool checkpoint = record.kind() == wire::CHANGE_CHECKPOINT;
+      const bool tag_only = checkpoint && !left_out;
+      if (fetched_to != newest && !tag_only && (checkpoint || is_big(record))) {
+        left_out = true;
+        continue;
+      }
+      auto bringing = tag_only ? bring_checkpoint(source, *node, head, std::move(record))
+                               : bring(source, *node, head, std::move(record));
+      auto brought = co_await bringing;
+      if (!brought && tag_only && brought.error().code == Code::kExists) continue;
       if (!brought) co_return brought;
+      left_out = false;
       head = *brought;
     }
   }
   co_return head;
+}
+
+Task<Result<Version>> Resync::bring_checkpoint(std::string source, Node node, Version expected,
+                                               wire::VersionRecord record) {
+  const Pair* pair = catalogue_->pair(node.pair);
+  std::shared_ptr<Peer> primary = links_->peer(source);
+  if (pair == nullptr || !primary) co_return fail(Code::kUnavailable, source + " is not connected");
+  wire::CheckpointRequest request;
+  request.set_file_id(number(node.id));
+  request.set_epoch(number(pair->epoch));
+  *request.mutable_request() = record.request();
+  *request.mutable_name() = name_record(node);
+  request.set_user(record.user());
+  request.set_tag(record.tag());
+  to_wire(expected, request.mutable_expected());
+  auto done = co_await call<wire::VersionReply>(primary.get(), wire::CHECKPOINT, request, kServerCallTimeout);
+  if (!done) co_return std::unexpected(done.error());
+  co_return from_wire(done->version());
 }
 
 Task<Result<Version>> Resync::bring(std::string source, Node node, Version expected, wire::VersionRecord record) {

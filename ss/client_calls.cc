@@ -47,6 +47,10 @@ Task<Result<Reply>> ClientCalls::handle(Peer* peer, uint16_t type, Bytes message
     case wire::STAGE: return with<wire::StageRequest>(this, &ClientCalls::stage, message, body);
     case wire::COMMIT: return with<wire::CommitRequest>(this, &ClientCalls::commit, message);
     case wire::UNDO: return with<wire::UndoRequest>(this, &ClientCalls::undo, message);
+    case wire::CHECKPOINT: return with<wire::CheckpointRequest>(this, &ClientCalls::checkpoint, message);
+    case wire::LIST_CHECKPOINTS:
+      return with<wire::ListCheckpointsRequest>(this, &ClientCalls::list_checkpoints, message);
+    case wire::REVERT: return with<wire::RevertRequest>(this, &ClientCalls::revert, message);
     case wire::HISTORY: return with<wire::HistoryRequest>(this, &ClientCalls::history, message);
     case wire::READ: {
       wire::ReadRequest request;
@@ -246,7 +250,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
 
 Result<VersionInfo> ClientCalls::newest(FileId file, Version at_least) const {
   auto head = state_->store->info(file, {});
-  if (at_least && (!head || head->version < at_least)) {
+  if (at_least && (!head || head->head < at_least)) {
     if (!head && head.error().code != Code::kNotFound) return head;
     return fail(Code::kConflict, "this half has not got version " + at_least.to_string() + " yet");
   }
@@ -331,6 +335,8 @@ Task<Result<Reply>> ClientCalls::stat(wire::StatRequest request) {
   reply.set_mode(version.mode);
   reply.set_versions(version.versions);
   reply.set_linearizable(linearizable);
+  CO_ASSIGN_OR_RETURN(auto checkpoints, state_->store->checkpoints(file, ""));
+  reply.mutable_checkpoints()->Assign(checkpoints.begin(), checkpoints.end());
   for (Version divergent : state_->store->divergent(file)) *reply.add_divergent() = to_wire(divergent);
   if (auto access = state_->accesses.find(file); access != state_->accesses.end()) {
     reply.set_accessed_us(access->second.time_us);

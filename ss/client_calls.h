@@ -34,6 +34,9 @@ class ClientCalls : public PeerHandler {
   Task<Result<Reply>> stage(wire::StageRequest request, Bytes body);
   Task<Result<Reply>> commit(wire::CommitRequest request);
   Task<Result<Reply>> undo(wire::UndoRequest request);
+  Task<Result<Reply>> checkpoint(wire::CheckpointRequest request);
+  Task<Result<Reply>> list_checkpoints(wire::ListCheckpointsRequest request);
+  Task<Result<Reply>> revert(wire::RevertRequest request);
   Task<Result<Reply>> history(wire::HistoryRequest request);
   Task<Result<Reply>> read(wire::ReadRequest request, std::string user);
   Task<Result<Reply>> stat(wire::StatRequest request);
@@ -46,7 +49,8 @@ class ClientCalls : public PeerHandler {
   Task<Result<VersionInfo>> perform_put(Change change, Bytes content);
   Task<Result<VersionInfo>> perform_append(Change change, Bytes content);
   Task<Result<VersionInfo>> perform_commit(Change change, wire::CommitRequest request);
-  Task<Result<VersionInfo>> perform_undo(Change change);
+  Task<Result<VersionInfo>> perform_undo(Change change);  // Or a REVERT.
+  Task<Result<VersionInfo>> perform_checkpoint(Change change);
   // LOCKED unless the whole content may be replaced; a repeat of what is done already may always.
   Status may_replace(const Change& change) const;
 

@@ -44,6 +44,7 @@ struct Change {
   bool exclusive = false;  // EXISTS if there is a version.
   Version expected;        // If set: CONFLICT unless it is the newest.
   Bytes edit_record;
+  std::string tag;         // Of a CHECKPOINT or REVERT.
   Version undo_target;     // The engine fills it in.
 };
 
@@ -56,7 +57,9 @@ struct VersionInfo {
   std::string user;
   uint32_t mode = 0;
   int64_t modified_us = 0;
-  // info() only: the time of the file's first version; how many are kept.
+  // info() only: the newest record of the file, which may be a checkpoint of this
+  // version; the time of the file's first version; how many are kept.
+  Version head;
   int64_t created_us = 0;
   uint64_t versions = 0;
 };
@@ -99,6 +102,10 @@ class FileStore {
   virtual Task<Result<VersionInfo>> remove(Change change) = 0;     // A tombstone.
   // One change further back (ss/core/undo.h); CONFLICT when there is none.
   virtual Task<Result<VersionInfo>> undo(Change change) = 0;
+  // Gives the newest version the change's tag, and answers with that version; EXISTS if the tag is taken.
+  virtual Task<Result<VersionInfo>> checkpoint(Change change) = 0;
+  // The content that the change's tag names, as a new version; NOT_FOUND if it names none.
+  virtual Task<Result<VersionInfo>> revert(Change change) = 0;
   // A chunk of an upload: stored and pinned until unpin. Durable with the commit at the latest.
   virtual Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) = 0;
   virtual void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) = 0;
@@ -108,12 +115,15 @@ class FileStore {
   // The answer that this request got (or is getting durable), if it is in the file's line of versions.
   virtual std::optional<VersionInfo> answered(FileId file, RequestId request) = 0;
 
-  // ---- Reads. Version {}: the newest durable one. NOT_FOUND: no such file or version.
+  // ---- Reads. Version {}: the newest durable one, which a checkpoint is not.
+  // NOT_FOUND: no such file or version.
   virtual Result<VersionInfo> info(FileId file, Version version) = 0;
   virtual Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) = 0;
   // Empty if the content stands inline (up to 64 KiB).
   virtual Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) = 0;
   virtual std::vector<Version> divergent(FileId file) = 0;
+  // Oldest first. With a tag only that one, NOT_FOUND if there is none.
+  virtual Result<std::vector<wire::Checkpoint>> checkpoints(FileId file, std::string tag) = 0;
   virtual Task<Result<wire::HistoryReply>> history(wire::HistoryRequest request) = 0;
 
   // ---- Announcing

@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS objects(id INTEGER PRIMARY KEY, kind INTEGER, meta_ve
   name_lsn INTEGER, created_us INTEGER, versions INTEGER, head_lsn INTEGER);
 CREATE TABLE IF NOT EXISTS aside(file_id INTEGER, epoch INTEGER, counter INTEGER,
   PRIMARY KEY(file_id, epoch, counter)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checkpoints(file_id INTEGER, tag TEXT, lsn INTEGER,
+  PRIMARY KEY(file_id, tag)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 )sql";
 
@@ -207,7 +209,15 @@ Status IndexDb::apply_version(const VersionRow& row) {
           .run());
   if (object.versions == 0) object.created_us = row.time_us;
   object.kind = wire::KIND_FILE;
-  object.versions += 1;
+  if (row.checkpoint()) {
+    RETURN_IF_ERROR(db_->statement("INSERT OR REPLACE INTO checkpoints VALUES(?1, ?2, ?3)")
+                        .bind(number(row.file))
+                        .bind_text(row.tag)
+                        .bind(number(row.lsn))
+                        .run());
+  } else {
+    object.versions += 1;
+  }
   object.head = row;
   totals_.versions += 1;
   if (row.meta_version != 0 && row.meta_version >= object.meta_version) {
@@ -235,25 +245,36 @@ Status IndexDb::apply_aside(const AsideRow& row) {
   if (!known) return fail(Code::kCorrupt, fmt::format("{}: an unknown file is set aside", db_->path()));
   ObjectRow object = *std::move(known);
   count(object, -1);
-  for (Version version : row.versions) {
-    RETURN_IF_ERROR(
-        db_->statement("UPDATE changes SET flags = flags | 2 WHERE file_id = ?1 AND epoch = ?2 AND "
-                       "counter = ?3")
-            .bind(number(row.file))
-            .bind(number(version.epoch))
-            .bind(version.counter)
-            .run());
-    RETURN_IF_ERROR(db_->statement("INSERT OR REPLACE INTO aside VALUES(?1, ?2, ?3)")
-                        .bind(number(row.file))
-                        .bind(number(version.epoch))
-                        .bind(version.counter)
-                        .run());
-  }
+  for (Version version : row.versions) RETURN_IF_ERROR(set_aside(object, version));
   totals_.divergent += row.versions.size();
-  object.versions -= std::min<uint64_t>(object.versions, row.versions.size());
   ASSIGN_OR_RETURN(object.head, version(row.file, row.keep));
   count(object, 1);
   return put_object(object, false);
+}
+
+// A tag that is set aside names nothing any more.
+Status IndexDb::set_aside(ObjectRow& object, Version version) {
+  RETURN_IF_ERROR(
+      db_->statement("UPDATE changes SET flags = flags | 2 WHERE file_id = ?1 AND epoch = ?2 AND "
+                     "counter = ?3")
+          .bind(number(object.id))
+          .bind(number(version.epoch))
+          .bind(version.counter)
+          .run());
+  RETURN_IF_ERROR(db_->statement("INSERT OR REPLACE INTO aside VALUES(?1, ?2, ?3)")
+                      .bind(number(object.id))
+                      .bind(number(version.epoch))
+                      .bind(version.counter)
+                      .run());
+  ASSIGN_OR_RETURN(auto row, this->version(object.id, version));
+  if (row && row->checkpoint()) {
+    return db_->statement("DELETE FROM checkpoints WHERE file_id = ?1 AND lsn = ?2")
+        .bind(number(object.id))
+        .bind(number(row->lsn))
+        .run();
+  }
+  object.versions -= std::min<uint64_t>(object.versions, 1);
+  return {};
 }
 
 void IndexDb::count(const ObjectRow& object, int sign) {
@@ -392,6 +413,20 @@ Result<std::vector<Version>> IndexDb::aside(FileId file) {
   }
 }
 
+Result<std::vector<VersionRow>> IndexDb::checkpoints(FileId file, std::string_view tag) {
+  std::vector<VersionRow> all;
+  auto find = db_->statement("SELECT k.tag, " CHANGE_COLUMNS
+                             " FROM checkpoints k JOIN changes c ON c.lsn = k.lsn WHERE k.file_id = ?1 "
+                             "AND (?2 = '' OR k.tag = ?2) ORDER BY c.lsn");
+  find.bind(number(file)).bind_text(tag);
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    all.push_back(change_of(find, 1));
+    all.back().tag = find.column_bytes(0);
+  }
+}
+
 Result<std::vector<VersionRow>> IndexDb::originated(Lsn from, size_t count_max) {
   std::vector<VersionRow> all;
   auto find = db_->statement("SELECT " CHANGE_COLUMNS
@@ -436,6 +471,7 @@ Result<std::string> IndexDb::dump() {
       {"SELECT * FROM changes ORDER BY lsn", kChangeColumns},
       {"SELECT * FROM objects ORDER BY id", 7},
       {"SELECT * FROM aside ORDER BY file_id, epoch, counter", 3},
+      {"SELECT * FROM checkpoints ORDER BY file_id, tag", 3},
       {"SELECT * FROM meta WHERE key <> 'summary' ORDER BY key", 2}};
   for (auto [sql, columns] : tables) {
     auto rows = db_->statement(sql);

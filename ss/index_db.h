@@ -35,7 +35,7 @@ struct ObjectRow {
   uint64_t meta_version = 0;
   Lsn name_lsn{};  // The record that has its newest name; 0: none.
   int64_t created_us = 0;
-  uint64_t versions = 0;  // In the line of the head, about: set-aside ones are not counted.
+  uint64_t versions = 0;  // In the line of the head, about: neither set-aside ones nor checkpoints are counted.
   std::optional<VersionRow> head;
 };
 
@@ -74,6 +74,8 @@ class IndexDb {
   // Newest first, without `from` itself: `count_max` of them, and behind these the newest of each older epoch.
   Result<std::vector<Version>> ancestors(FileId file, Version from, size_t count_max);
   Result<std::vector<Version>> aside(FileId file);
+  // The records of the tags in the file's line, with their tags, oldest first; with a tag only that one.
+  Result<std::vector<VersionRow>> checkpoints(FileId file, std::string_view tag);
   // Originated versions that were not set aside, from `from` on, in log order.
   Result<std::vector<VersionRow>> originated(Lsn from, size_t count_max);
   // Objects of one partition that count in its digest, by id, behind `after`.
@@ -97,6 +99,7 @@ class IndexDb {
   Status apply_version(const VersionRow& row);
   Status apply_name(const NameRow& row);
   Status apply_aside(const AsideRow& row);
+  Status set_aside(ObjectRow& object, Version version);
   Status put_object(const ObjectRow& object, bool is_new);
   Status put_state(std::string_view key, BytesView value);
   Status save_summary();

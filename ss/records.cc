@@ -46,7 +46,8 @@ std::string describe_version(const wire::LocalVersion& local) {
                      version.size_bytes(), version.chunks_size(), version.request().client(),
                      version.request().sequence(), version.user(),
                      local.originated() ? "originated" : "replicated",
-                     version.has_name() ? " name " + version.name().name() : "");
+                     version.has_name() ? " name " + version.name().name() : "") +
+         (version.tag().empty() ? "" : " tag " + version.tag());
 }
 
 }  // namespace
@@ -67,6 +68,7 @@ VersionRow version_row(const wire::LocalVersion& local) {
   row.mode = version.mode();
   row.modified_us = version.modified_us();
   row.meta_version = version.has_name() ? version.name().meta_version() : 0;
+  if (row.checkpoint()) row.tag = version.tag();
   return row;
 }
 

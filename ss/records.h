@@ -19,7 +19,7 @@ namespace understudy {
 enum class RecordType : uint32_t {
   kEpoch = 1,    // EpochRecord
   kChunk = 2,    // ChunkRecord, the chunk
-  kVersion = 3,  // LocalVersion, inline content. Tombstones are versions of kind CHANGE_DELETE.
+  kVersion = 3,  // LocalVersion, inline content. Tombstones and checkpoints are versions too, of those kinds.
   kName = 4,     // NameRecord
   kAside = 5,    // AsideRecord
   kState = 6,    // StateRecord
@@ -48,8 +48,11 @@ struct VersionRow {
   uint32_t mode = 0;
   int64_t modified_us = 0;
   uint64_t meta_version = 0;  // Of the name that came along.
+  std::string tag;            // Of a checkpoint; not from the index.
 
   bool deleted() const { return kind == wire::CHANGE_DELETE; }
+  // The content is the parent's, which is named.
+  bool checkpoint() const { return kind == wire::CHANGE_CHECKPOINT; }
 };
 struct NameRow {
   Lsn lsn{};

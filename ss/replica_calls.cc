@@ -46,6 +46,7 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
       if (!request.ParseFromString(message)) return refuse_damaged();
       return at_once(store->member_stat(FileId{request.file_id()}));
     }
+    case wire::CHECKPOINT:
     case wire::PUT:
     case wire::STAGE:
     case wire::COMMIT: return clients_->handle(peer, type, std::move(message), std::move(body));

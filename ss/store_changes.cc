@@ -92,9 +92,15 @@ Status StoreEngine::check_change(const Change& change, const Head& head) {
   if (head.version && change.exclusive)
     return fail(Code::kExists, name_of(change.file) + ": is there already");
   if (change.expected && change.expected != head.version) {
+    ASSIGN_OR_RETURN(Version newest, newest_version(change.file, head));
+    if (change.expected == newest) return check_epoch(change, head);
     return fail(Code::kConflict, fmt::format("{}: the newest version is {}, not {}", name_of(change.file),
-                                             head.version.to_string(), change.expected.to_string()));
+                                             newest.to_string(), change.expected.to_string()));
   }
+  return check_epoch(change, head);
+}
+
+Status StoreEngine::check_epoch(const Change& change, const Head& head) {
   if (head.version.epoch > change.epoch) {
     return fail(Code::kStaleEpoch,
                 fmt::format("{}: has a version of epoch {}, behind {}", name_of(change.file),
@@ -120,6 +126,7 @@ Result<StoredVersionRef> StoreEngine::append_change(const Change& change, const 
   record.set_modified_us(change.modified_us ? change.modified_us : record.time_us());
   if (change.name.object_id() != 0) *record.mutable_name() = change.name;
   record.set_edit_record(change.edit_record);
+  record.set_tag(change.tag);
   if (change.undo_target) *record.mutable_undo_target() = version_to_wire(change.undo_target);
 
   uint64_t size = content.inline_content.size(), new_bytes = size;

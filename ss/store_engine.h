@@ -44,6 +44,8 @@ class StoreEngine final : public FileStore {
   Task<Result<VersionInfo>> append(Change change, Bytes content) override;
   Task<Result<VersionInfo>> remove(Change change) override;
   Task<Result<VersionInfo>> undo(Change change) override;
+  Task<Result<VersionInfo>> checkpoint(Change change) override;
+  Task<Result<VersionInfo>> revert(Change change) override;
   Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) override;
   void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) override;
   Task<Result<VersionInfo>> commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) override;
@@ -53,6 +55,7 @@ class StoreEngine final : public FileStore {
   Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) override;
   Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) override;
   std::vector<Version> divergent(FileId file) override;
+  Result<std::vector<wire::Checkpoint>> checkpoints(FileId file, std::string tag) override;
   Task<Result<wire::HistoryReply>> history(wire::HistoryRequest request) override;
 
   AnnounceBatch announceable(Lsn from, size_t items_max) override;
@@ -129,6 +132,7 @@ class StoreEngine final : public FileStore {
   Task<Result<StoredVersionRef>> load_head(FileId file);
   Task<std::vector<HashedChunk>> hash_chunks(Bytes content);
   Status check_change(const Change& change, const Head& head);
+  static Status check_epoch(const Change& change, const Head& head);
   Result<StoredVersionRef> append_change(const Change& change, const Head& head, Content content);
   void append_version(std::shared_ptr<StoredVersion> version);
   void version_done(const StoredVersionRef& version, const Status& status);
@@ -144,6 +148,11 @@ class StoreEngine final : public FileStore {
   Task<Result<StoredVersionRef>> load_durable_head(FileId file);
   Task<Result<StoredVersionRef>> load_version(FileId file, Version version);
   static Content content_of(StoredVersionRef version);
+  // Of the version that a checkpoint names; of any other, its own.
+  Result<VersionRow> named_row(VersionRow row);
+  // The number that users know the head by.
+  Result<Version> newest_version(FileId file, const Head& head);
+  Task<Result<VersionInfo>> append_checkpoint(Change change);
 
   // store_reads.cc
   Result<VersionRow> durable_row(FileId file, Version version);

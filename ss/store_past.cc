@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
+#include "common/base/path.h"
 #include "ss/core/undo.h"
 #include "ss/store_engine.h"
 
@@ -67,6 +69,93 @@ Task<Result<VersionInfo>> StoreEngine::undo(Change change) {
   }
 }
 
+Result<VersionRow> StoreEngine::named_row(VersionRow row) {
+  while (row.checkpoint()) {
+    ASSIGN_OR_RETURN(auto parent, index_->version(row.file, row.parent));
+    if (!parent) return fail(Code::kCorrupt, name_of(row.file) + ": a checkpoint of a version that is not here");
+    row = *std::move(parent);
+  }
+  return row;
+}
+
+Result<Version> StoreEngine::newest_version(FileId file, const Head& head) {
+  Version at = head.version;
+  if (head.loaded) {
+    if (head.loaded->record().kind() != wire::CHANGE_CHECKPOINT) return at;
+    at = head.loaded->parent();  // Durable before its checkpoint was appended.
+  }
+  ASSIGN_OR_RETURN(auto row, index_->version(file, at));
+  if (!row) return at;
+  ASSIGN_OR_RETURN(VersionRow named, named_row(*std::move(row)));
+  return named.version;
+}
+
+Task<Result<VersionInfo>> StoreEngine::append_checkpoint(Change change) {
+  change.kind = wire::CHANGE_CHECKPOINT;
+  while (true) {
+    if (change.request) {
+      CO_ASSIGN_OR_RETURN(auto first, co_await first_answer(change.file, change.request));
+      if (first) co_return *first;
+    }
+    CO_ASSIGN_OR_RETURN(StoredVersionRef head, co_await load_durable_head(change.file));
+    CO_ASSIGN_OR_RETURN(Head now, head_of(change.file));
+    if (now.version != head->version()) continue;
+    CO_ASSIGN_OR_RETURN(auto taken, index_->checkpoints(change.file, change.tag));
+    if (!taken.empty()) {
+      co_return fail(Code::kExists, name_of(change.file) + ": has a checkpoint " + printable(change.tag) + " already");
+    }
+    change.undo_target = stands_at(head->record());
+    co_return co_await submit(std::move(change), content_of(head));
+  }
+}
+
+Task<Result<VersionInfo>> StoreEngine::checkpoint(Change change) {
+  const FileId file = change.file;
+  CO_ASSIGN_OR_RETURN(VersionInfo made, co_await append_checkpoint(std::move(change)));
+  CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, made.version));
+  CO_ASSIGN_OR_RETURN(VersionRow named, named_row(std::move(row)));
+  VersionInfo info = info_of(named);
+  info.lsn = made.lsn;
+  co_return info;
+}
+
+Task<Result<VersionInfo>> StoreEngine::revert(Change change) {
+  change.kind = wire::CHANGE_REVERT;
+  while (true) {
+    if (change.request) {
+      CO_ASSIGN_OR_RETURN(auto first, co_await first_answer(change.file, change.request));
+      if (first) co_return *first;
+    }
+    CO_ASSIGN_OR_RETURN(StoredVersionRef head, co_await load_durable_head(change.file));
+    CO_ASSIGN_OR_RETURN(auto found, checkpoints(change.file, change.tag));
+    const Version target = version_from_wire(found[0].version());
+    CO_ASSIGN_OR_RETURN(StoredVersionRef named, co_await load_version(change.file, target));
+    CO_ASSIGN_OR_RETURN(Head now, head_of(change.file));
+    if (now.version != head->version()) continue;
+    change.undo_target = target;
+    co_return co_await submit(std::move(change), content_of(named));
+  }
+}
+
+Result<std::vector<wire::Checkpoint>> StoreEngine::checkpoints(FileId file, std::string tag) {
+  ASSIGN_OR_RETURN(auto rows, index_->checkpoints(file, tag));
+  if (!tag.empty() && rows.empty()) {
+    return fail(Code::kNotFound, name_of(file) + ": no checkpoint " + printable(tag) + "; LISTCHECKPOINTS lists them");
+  }
+  std::vector<wire::Checkpoint> all;
+  for (const auto& row : rows) {
+    ASSIGN_OR_RETURN(VersionRow named, named_row(row));
+    wire::Checkpoint checkpoint;
+    checkpoint.set_tag(row.tag);
+    *checkpoint.mutable_version() = version_to_wire(named.version);
+    checkpoint.set_time_us(row.time_us);
+    checkpoint.set_user(row.user);
+    checkpoint.set_size_bytes(named.size_bytes);
+    all.push_back(std::move(checkpoint));
+  }
+  return all;
+}
+
 Task<Result<wire::HistoryReply>> StoreEngine::history(wire::HistoryRequest request) {
   const FileId file{request.file_id()};
   const Version before = version_from_wire(request.before());
@@ -77,17 +166,25 @@ Task<Result<wire::HistoryReply>> StoreEngine::history(wire::HistoryRequest reque
   if (before) {
     CO_ASSIGN_OR_RETURN(row, index_->version(file, found.parent));
   }
+  std::map<Version, std::vector<std::string>> tags;
+  CO_ASSIGN_OR_RETURN(auto checkpoints, this->checkpoints(file, ""));
+  for (const auto& checkpoint : checkpoints) tags[version_from_wire(checkpoint.version())].push_back(checkpoint.tag());
   const auto limit = static_cast<int>(std::clamp<uint32_t>(request.limit(), 1, kHistoryMax));
   while (row && reply.entries_size() < limit) {
+    CO_ASSIGN_OR_RETURN(row, named_row(*std::move(row)));
     auto* entry = reply.add_entries();
     *entry->mutable_version() = version_to_wire(row->version);
     entry->set_time_us(row->time_us);
     entry->set_user(row->user);
     entry->set_size_bytes(row->size_bytes);
     entry->set_kind(static_cast<wire::ChangeKind>(row->kind));
-    if (row->kind == wire::CHANGE_UNDO) {
+    if (auto named = tags.find(row->version); named != tags.end()) {
+      entry->mutable_checkpoints()->Assign(named->second.begin(), named->second.end());
+    }
+    if (row->kind == wire::CHANGE_UNDO || row->kind == wire::CHANGE_REVERT) {
       CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(row->lsn, kInlineSizeMax));
       *entry->mutable_undo_target() = version->record().undo_target();
+      entry->set_tag(version->record().tag());
     }
     CO_ASSIGN_OR_RETURN(row, index_->version(file, row->parent));
   }

@@ -19,7 +19,7 @@ Result<VersionRow> StoreEngine::durable_row(FileId file, Version version) {
     return fail(Code::kNotFound,
                 name_of(file) + (version ? ": no version " + version.to_string() : ": no such file"));
   }
-  return *std::move(row);
+  return version ? *std::move(row) : named_row(*std::move(row));
 }
 
 VersionInfo StoreEngine::info_of(const VersionRow& row) {
@@ -31,6 +31,7 @@ Result<VersionInfo> StoreEngine::info(FileId file, Version version) {
   if (!version && row.deleted()) return fail(Code::kNotFound, name_of(file) + ": deleted");
   VersionInfo info = info_of(row);
   ASSIGN_OR_RETURN(auto object, index_->object(file));
+  info.head = object && object->head ? object->head->version : info.version;
   if (object) {
     info.created_us = object->created_us;
     info.versions = object->versions;
@@ -128,7 +129,8 @@ AnnounceBatch StoreEngine::announceable(Lsn from, size_t items_max) {
     item.set_bytes(row.new_bytes);
     item.set_size_bytes(row.size_bytes);
     item.set_kind(static_cast<wire::ChangeKind>(row.kind));
-    item.set_time_us(row.time_us);
+    // A checkpoint modifies nothing.
+    if (!row.checkpoint()) item.set_time_us(row.time_us);
     batch.items.push_back(std::move(item));
   }
   return batch;

@@ -78,6 +78,27 @@ class StoreOnHost {
   std::string undo(uint64_t file, uint64_t request = 0) {
     return told(await(opened_->store->undo(change(file, request))));
   }
+  std::string checkpoint(uint64_t file, std::string tag, uint64_t request = 0) {
+    return told(await(opened_->store->checkpoint(tagged(file, tag, request))));
+  }
+  std::string revert(uint64_t file, std::string tag, uint64_t request = 0) {
+    return told(await(opened_->store->revert(tagged(file, tag, request))));
+  }
+  Change tagged(uint64_t file, std::string tag, uint64_t request) {
+    Change tagged = change(file, request);
+    tagged.tag = std::move(tag);
+    return tagged;
+  }
+  // "draft 3.1, final 3.4": oldest first.
+  std::string tags(uint64_t file) {
+    auto all = opened_->store->checkpoints(FileId{file}, "");
+    if (!all) return std::string(code_name(all.error().code));
+    std::string text;
+    for (const auto& one : *all) {
+      text += (text.empty() ? "" : ", ") + one.tag() + " " + version_from_wire(one.version()).to_string();
+    }
+    return text;
+  }
   // "put 3.2, create 3.1": newest first.
   std::string history(uint64_t file, Version before = {}, uint32_t limit = 100) {
     wire::HistoryRequest request;
@@ -91,6 +112,7 @@ class StoreOnHost {
       std::string kind = wire::ChangeKind_Name(entry.kind()).substr(7);
       for (char& c : kind) c = static_cast<char>(std::tolower(c));
       text += (text.empty() ? "" : ", ") + kind + " " + version_from_wire(entry.version()).to_string();
+      for (const auto& tag : entry.checkpoints()) text += " [" + tag + "]";
       if (entry.has_undo_target()) text += " as " + version_from_wire(entry.undo_target()).to_string();
     }
     return text + (reply->more() ? ", ..." : "");

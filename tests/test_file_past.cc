@@ -12,6 +12,7 @@ namespace {
 class Line {
  public:
   void change(char content) { add(wire::CHANGE_PUT, {}, content); }
+  void checkpoint() { add(wire::CHANGE_CHECKPOINT, stands_at(records_.at(head_)), content()); }
   // False when nothing is left.
   bool undo() {
     const auto& standing = records_.at(stands_at(records_.at(head_)));
@@ -40,7 +41,7 @@ class Line {
   std::map<Version, char> contents_;
 };
 
-// Letters are changes, '<' is an UNDO, '|' begins an epoch: the contents one after the
+// Letters are changes, '<' is an UNDO, '+' a checkpoint, '|' begins an epoch: the contents one after the
 // other, '!' where nothing was left.
 std::string play(std::string_view story) {
   Line line;
@@ -53,6 +54,8 @@ std::string play(std::string_view story) {
     bool done = true;
     if (step == '<')
       done = line.undo();
+    else if (step == '+')
+      line.checkpoint();
     else
       line.change(step);
     seen += done ? line.content() : '!';
@@ -68,6 +71,10 @@ TEST(Undo, GoesBackStepByStepAndNeverForward) {
   EXPECT_EQ(play("abc<<d<<"), "abcbada!");
   EXPECT_EQ(play("abc<d<e<<f<<<"), "abcbdbebafa!!");
   EXPECT_EQ(play("ab|c<|<d|<<"), "abcbada!");
+  // A checkpoint is no change.
+  EXPECT_EQ(play("ab+c<<<"), "abbcba!");
+  EXPECT_EQ(play("abc++<+<<"), "abcccbba!");
+  EXPECT_EQ(play("abc<+d<<"), "abcbbdba");
 }
 
 class FilePastTest : public testing::Test {
@@ -127,6 +134,57 @@ TEST_F(FilePastTest, OldContentReturnsWithoutItsBytes) {
   EXPECT_LT(number(ss_->durable_lsn()) - before, 4096u);
   EXPECT_TRUE(ss_.get(1) == big);
   EXPECT_LT(ss_->announceable(kNoLsn, 100).items.back().bytes(), 4096u);
+}
+
+TEST_F(FilePastTest, CheckpointsNameVersionsAndChangeNothing) {
+  EXPECT_EQ(ss_.checkpoint(1, "none"), "NOT_FOUND");
+  ss_.put(1, "one");
+  EXPECT_EQ(ss_.checkpoint(1, "first", 1), "3.1");
+  EXPECT_EQ(ss_.checkpoint(1, "first", 1), "3.1") << "a repeat gets the first answer";
+  EXPECT_EQ(ss_.checkpoint(1, "first", 2), "EXISTS");
+  EXPECT_EQ(ss_.checkpoint(1, "again"), "3.1");
+  auto info = ss_->info(FileId{1}, {}).value();
+  EXPECT_EQ(info.version, (Version{Epoch{3}, 1}));
+  EXPECT_EQ(info.head, (Version{Epoch{3}, 3}));
+  EXPECT_EQ(info.versions, 1u);
+  EXPECT_EQ(ss_.get(1), "one");
+  // Who saw the version that is named goes on from it.
+  Change expecting = ss_.change(1);
+  expecting.expected = {Epoch{3}, 1};
+  EXPECT_EQ(ss_.told(ss_.await(ss_->put(expecting, "two"))), "3.4");
+  EXPECT_EQ(ss_.told(ss_.await(ss_->put(expecting, "two"))), "CONFLICT");
+  EXPECT_EQ(ss_.checkpoint(1, "second"), "3.4");
+  EXPECT_EQ(ss_.revert(1, "first", 7), "3.6");
+  EXPECT_EQ(ss_.revert(1, "first", 7), "3.6");
+  EXPECT_EQ(ss_.get(1), "one");
+  EXPECT_EQ(ss_.revert(1, "never"), "NOT_FOUND");
+  EXPECT_EQ(ss_.undo(1), "3.7") << "a REVERT is undone as any change";
+  EXPECT_EQ(ss_.get(1), "two");
+  const std::string tags = "first 3.1, again 3.1, second 3.4";
+  const std::string all = "undo 3.7 as 3.4, revert 3.6 as 3.1, put 3.4 [second], create 3.1 [first] [again]";
+  EXPECT_EQ(ss_.tags(1), tags);
+  EXPECT_EQ(ss_.history(1), all);
+  const std::string before = ss_.dump();
+  ASSERT_TRUE(ss_.rebuild());
+  EXPECT_EQ(ss_.dump(), before);
+  EXPECT_EQ(ss_.tags(1), tags);
+  EXPECT_EQ(ss_.history(1), all);
+  EXPECT_EQ(ss_.checkpoint(1, "second"), "EXISTS");
+}
+
+Task<void> collect(Task<Result<VersionInfo>> naming, std::vector<std::string>* answers) {
+  auto named = co_await naming;
+  answers->push_back(StoreOnHost::told(named));
+}
+
+TEST_F(FilePastTest, OneOfTwoAtOnceTakesTheTag) {
+  ss_.put(1, "one");
+  std::vector<std::string> answers;
+  for (uint64_t request = 1; request <= 2; ++request) {
+    ss_.spawn(collect(ss_->checkpoint(ss_.tagged(1, "tag", request)), &answers));
+  }
+  world_.run_until([&] { return answers.size() == 2; }, std::chrono::seconds(5));
+  EXPECT_EQ(answers, (std::vector<std::string>{"3.1", "EXISTS"}));
 }
 
 }  // namespace

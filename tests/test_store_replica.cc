@@ -118,6 +118,30 @@ TEST_F(StoreReplicaTest, WhatWasUndoneComesBackWithoutItsChunks) {
   EXPECT_EQ(two_.undo(1), "CONFLICT");
 }
 
+TEST_F(StoreReplicaTest, TagsAreReplicatedComparedAndSetAside) {
+  const Bytes big = some_bytes(1, 2 << 20);
+  one_.upload(1, big);
+  replicate(one_, two_, 1);
+  EXPECT_EQ(one_.checkpoint(1, "kept"), "3.1");
+  EXPECT_NE(digests(one_), digests(two_)) << "a half that lacks a tag lacks something";
+  EXPECT_EQ(replicate(one_, two_, 1, {Epoch{3}, 1}), 0);
+  EXPECT_EQ(digests(one_), digests(two_));
+  EXPECT_EQ(two_.tags(1), "kept 3.1");
+  // The tag of a branch that is set aside is free again, and a rebuilt index agrees.
+  two_.epoch = 4;
+  two_.put(1, "x");
+  EXPECT_EQ(two_.checkpoint(1, "lost"), "4.1");
+  EXPECT_EQ(set_aside(two_, 1, {Epoch{3}, 2}), "f1 4.2 4.1");
+  EXPECT_EQ(two_.tags(1), "kept 3.1");
+  EXPECT_EQ(two_->info(FileId{1}, {}).value().versions, 1u);
+  const std::string before = two_.dump();
+  ASSERT_TRUE(two_.rebuild());
+  EXPECT_EQ(two_.dump(), before);
+  EXPECT_EQ(digests(one_), digests(two_));
+  two_.epoch = 5;
+  EXPECT_EQ(two_.checkpoint(1, "lost"), "3.1");
+}
+
 TEST_F(StoreReplicaTest, OutOfOrderIsRefused) {
   one_.put(1, "a");
   one_.put(1, "b");

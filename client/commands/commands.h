@@ -22,6 +22,10 @@ Task<Status> run_explain(Shell* shell, Command command);
 // past.cc
 Task<Status> run_history(Shell* shell, Command command);
 Task<Status> run_undo(Shell* shell, Command command);
+Task<Status> run_checkpoint(Shell* shell, Command command);
+Task<Status> run_list_checkpoints(Shell* shell, Command command);
+Task<Status> run_view_checkpoint(Shell* shell, Command command);
+Task<Status> run_revert(Shell* shell, Command command);
 // trees.cc
 Task<Status> put_tree(Shell* shell, std::string local, std::string path);
 Task<Status> get_tree(Shell* shell, std::string path, std::string local);
@@ -52,6 +56,8 @@ std::string_view kind_name(wire::NodeKind kind);
 Json version_object(const std::string& path, const wire::VersionReply& reply);
 // "put /a, version 1.2, 3 MB"
 std::string done_line(std::string_view what, const std::string& path, const wire::VersionReply& reply);
+// At a prompt a content that ends within a line gets the rest of it.
+void end_line(Shell* shell, const OutputSink& sink);
 // "epoch.counter", "none"
 std::string version_text(const wire::VersionNumber& version);
 

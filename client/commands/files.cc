@@ -12,12 +12,11 @@ Status check_input_free(const Shell* shell, std::string_view command) {
                                                      "use it one-shot, or name a file");
 }
 
-// At a prompt a content that ends within a line gets the rest of it.
+}  // namespace
+
 void end_line(Shell* shell, const OutputSink& sink) {
   if (shell->mode == Shell::Mode::kInteractive && !sink.at_line_start()) shell->out.line("");
 }
-
-}  // namespace
 
 Json version_object(const std::string& path, const wire::VersionReply& reply) {
   Json object;

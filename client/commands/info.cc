@@ -12,6 +12,12 @@ std::string joined(const google::protobuf::RepeatedPtrField<std::string>& names)
   return text;
 }
 
+std::vector<std::string> tags_of(const wire::StatReply& stat) {
+  std::vector<std::string> tags;
+  for (const auto& checkpoint : stat.checkpoints()) tags.push_back(checkpoint.tag());
+  return tags;
+}
+
 std::vector<std::string> divergent_versions(const wire::CopyStatus& copy) {
   std::vector<std::string> versions;
   for (const auto& version : copy.divergent()) versions.push_back(version_text(version));
@@ -82,7 +88,7 @@ Task<Status> run_info(Shell* shell, Command command) {
     object.texts("readers", {name.readers().begin(), name.readers().end()});
     object.texts("writers", {name.writers().begin(), name.writers().end()});
     object.text("pair", location.pair()).list("copies", copy_objects(copies));
-    object.text("durability", cluster.durability()).texts("checkpoints", {});
+    object.text("durability", cluster.durability()).texts("checkpoints", tags_of(stat));
     shell->out.object(object);
     co_return Status{};
   }
@@ -104,7 +110,11 @@ Task<Status> run_info(Shell* shell, Command command) {
   line("pair", location.pair());
   for (const auto& copy : copies.copies()) line("copy", copy_line(copy));
   line("durability", cluster.durability());
-  line("checkpoints", "none");
+  std::string checkpoints;
+  for (const auto& checkpoint : stat.checkpoints()) {
+    checkpoints += (checkpoints.empty() ? "" : ", ") + printable(checkpoint.tag()) + " (" + version_text(checkpoint.version()) + ")";
+  }
+  line("checkpoints", checkpoints.empty() ? "none" : checkpoints);
   co_return Status{};
 }
 

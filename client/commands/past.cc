@@ -1,4 +1,4 @@
-// HISTORY, UNDO: the past of a file.
+// HISTORY, UNDO, checkpoints: the past of a file.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -26,6 +26,7 @@ Json entry_object(const wire::HistoryEntry& entry) {
   object.text("version", version_text(entry.version())).time("time", entry.time_us()).text("user", entry.user());
   object.count("size_bytes", entry.size_bytes()).text("change", change_name(entry.kind()));
   object.text("content_of", version_text(entry.undo_target().counter() ? entry.undo_target() : entry.version()));
+  object.texts("checkpoints", {entry.checkpoints().begin(), entry.checkpoints().end()});
   return object;
 }
 
@@ -33,6 +34,7 @@ std::string entry_line(const wire::HistoryEntry& entry) {
   std::string line = fmt::format("{}  {}  {}  {} bytes  {}", version_text(entry.version()), format_time(entry.time_us()),
                                  printable(entry.user()), entry.size_bytes(), change_name(entry.kind()));
   if (entry.undo_target().counter() != 0) line += " back to " + version_text(entry.undo_target());
+  for (const std::string& tag : entry.checkpoints()) line += "  [" + printable(tag) + "]";
   return line;
 }
 
@@ -61,6 +63,59 @@ Task<Status> run_undo(Shell* shell, Command command) {
   auto undoing = shell->session.undo(path);
   CO_ASSIGN_OR_RETURN(auto reply, co_await undoing);
   shell->out.done(done_line("undid the last change of", path, reply), version_object(path, reply));
+  co_return Status{};
+}
+
+Task<Status> run_checkpoint(Shell* shell, Command command) {
+  CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
+  std::string tag = command.arguments[1];
+  auto naming = shell->session.checkpoint(path, tag);
+  CO_ASSIGN_OR_RETURN(auto reply, co_await naming);
+  shell->out.done("checkpoint " + printable(tag) + " of " + printable(path) + ", version " + version_text(reply.version()),
+                  version_object(path, reply).text("tag", tag));
+  co_return Status{};
+}
+
+Task<Status> run_list_checkpoints(Shell* shell, Command command) {
+  CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
+  auto asking = shell->session.checkpoints(path, "");
+  CO_ASSIGN_OR_RETURN(auto reply, co_await asking);
+  for (const auto& checkpoint : reply.checkpoints()) {
+    if (shell->out.json()) {
+      Json object;
+      object.text("tag", checkpoint.tag()).text("version", version_text(checkpoint.version()));
+      object.time("time", checkpoint.time_us()).text("user", checkpoint.user()).count("size_bytes", checkpoint.size_bytes());
+      shell->out.object(object);
+    } else {
+      shell->out.line(fmt::format("{}  {}  {}  {}  {} bytes", printable(checkpoint.tag()),
+                                  version_text(checkpoint.version()), format_time(checkpoint.time_us()),
+                                  printable(checkpoint.user()), checkpoint.size_bytes()));
+    }
+  }
+  co_return Status{};
+}
+
+Task<Status> run_view_checkpoint(Shell* shell, Command command) {
+  CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
+  if (command.arguments[1].empty()) co_return fail(Code::kInvalid, "a tag is not empty");
+  auto asking = shell->session.checkpoints(path, command.arguments[1]);
+  CO_ASSIGN_OR_RETURN(auto reply, co_await asking);
+  if (reply.checkpoints().empty()) co_return fail(Code::kNotFound, printable(path) + ": no such checkpoint");
+  DownloadOptions options;
+  options.version = version_of(reply.checkpoints(0).version());
+  shell->out.flush();
+  OutputSink sink(shell->env, shell->out.console());
+  auto reading = shell->session.download(path, options, &sink);
+  CO_RETURN_IF_ERROR(co_await reading);
+  end_line(shell, sink);
+  co_return Status{};
+}
+
+Task<Status> run_revert(Shell* shell, Command command) {
+  CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
+  auto reverting = shell->session.revert(path, command.arguments[1]);
+  CO_ASSIGN_OR_RETURN(auto reply, co_await reverting);
+  shell->out.done(done_line("reverted", path, reply), version_object(path, reply));
   co_return Status{};
 }
 
