@@ -40,6 +40,7 @@ class CreateFile;
 class CreateFolder;
 class CreateLink;
 class InitCluster;
+class JobDone;
 class JobsDone;
 class MemberFailed;
 class MemberInSync;
@@ -206,6 +207,7 @@ class Catalogue {
   // catalogue_jobs.cc
   void announced(const wire::Announced& command, Change& change);
   void jobs_done(const wire::JobsDone& command, Change& change);
+  bool job_done(ServerId target, const wire::JobDone& item);
   void add_jobs(const wire::AddJobs& command, Change& change);
   void announce_item(const Server& server, const Pair& pair, const wire::AnnounceItem& item, const Change& change);
   // To every server that keeps the name: all for a folder or link, the pair's for a file.

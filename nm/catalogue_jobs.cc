@@ -121,35 +121,38 @@ void Catalogue::jobs_done(const wire::JobsDone& command, Change& change) {
   Server* target = store_->server_named(command.target());
   if (!target) return change.refuse(Code::kNotFound, command.target() + ": no such server");
   uint64_t gone = 0;
-  for (const auto& item : command.items()) {
-    auto old = store_->job(target->id, FileId{item.object_id()});
-    if (!old) continue;
-    Version to = version_of(item.to());
-    bool versions_done = !old->to || to >= old->to;
-    bool name_done = item.meta_version() >= old->meta_version;
-    if (versions_done && name_done) {
-      store_->erase_job(*old);
-      ++gone;
-      continue;
-    }
-    Job job = *old;
-    job.sequence = next_job();  // What is left queues up behind the others.
-    if (name_done && job.kind != JobKind::kDelete) job.meta_version = 0;
-    if (versions_done) {
-      if (job.kind != JobKind::kDelete) job.kind = JobKind::kMetadata;
-      job.from = job.to = {};
-      job.bytes = 0;
-      job.announce_lsn = job.newest_lsn = kNoLsn;
-    } else if (to > job.from) {
-      job.from = to;
-      if (job.kind == JobKind::kCreate) job.kind = JobKind::kWrite;
-      job.bytes -= std::min(job.bytes, item.bytes());
-      // What is left was announced behind all that the job held when it was taken.
-      if (item.newest_lsn() >= number(job.announce_lsn)) job.announce_lsn = Lsn{item.newest_lsn() + 1};
-    }
-    store_->put_job(old, job);
-  }
+  for (const auto& item : command.items()) gone += job_done(target->id, item);
   change.outcome.set_count(gone);
+}
+
+// Whether nothing of it is left.
+bool Catalogue::job_done(ServerId target, const wire::JobDone& item) {
+  auto old = store_->job(target, FileId{item.object_id()});
+  if (!old) return false;
+  Version to = version_of(item.to());
+  bool versions_done = !old->to || to >= old->to;
+  bool name_done = item.meta_version() >= old->meta_version;
+  if (versions_done && name_done) {
+    store_->erase_job(*old);
+    return true;
+  }
+  Job job = *old;
+  job.sequence = next_job();  // What is left queues up behind the others.
+  if (name_done && job.kind != JobKind::kDelete) job.meta_version = 0;
+  if (versions_done) {
+    if (job.kind != JobKind::kDelete) job.kind = JobKind::kMetadata;
+    job.from = job.to = {};
+    job.bytes = 0;
+    job.announce_lsn = job.newest_lsn = kNoLsn;
+  } else if (to > job.from) {
+    job.from = to;
+    if (job.kind == JobKind::kCreate) job.kind = JobKind::kWrite;
+    job.bytes -= std::min(job.bytes, item.bytes());
+    // What is left was announced behind all that the job held when it was taken.
+    if (item.newest_lsn() >= number(job.announce_lsn)) job.announce_lsn = Lsn{item.newest_lsn() + 1};
+  }
+  store_->put_job(old, job);
+  return false;
 }
 
 void Catalogue::add_jobs(const wire::AddJobs& command, Change& change) {
@@ -161,6 +164,7 @@ void Catalogue::add_jobs(const wire::AddJobs& command, Change& change) {
       return change.refuse(Code::kInvalid, fmt::format("{}: no kind of job", static_cast<int>(item.kind())));
     }
   }
+  for (const auto& item : command.done()) job_done(target->id, item);
   for (const auto& item : command.items()) {
     auto kind = static_cast<JobKind>(item.kind());
     FileId object{item.object_id()};

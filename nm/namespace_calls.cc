@@ -197,7 +197,10 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::remove_file(wire::RemoveRequest 
       wire::Command cancel;
       cancel.mutable_remove_cancel()->set_object_id(reply.object_id());
       auto cancelled = co_await proposer_->propose(std::move(cancel));
-      if (!cancelled) log_warning("removal not taken back: " + cancelled.error().to_string());
+      if (!cancelled) {
+        log_warning("removal not taken back: " + cancelled.error().to_string());
+        co_return fail(Code::kUnavailable, "outcome unknown: the removal is begun (" + removed.error().message + ")");
+      }
       co_return std::unexpected(removed.error());
     }
     wire::Command done;

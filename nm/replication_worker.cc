@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "nm/catalogue_db.h"
+#include "nm/compare_calls.h"
 #include "nm/server_calls.h"
 
 namespace understudy {
@@ -134,15 +135,17 @@ Task<void> ReplicationWorker::carry(std::vector<Job> jobs) {
   wake();
 }
 
-void ReplicationWorker::done(const Job& job) {
+wire::JobDone ReplicationWorker::as_done(const Job& job) {
   wire::JobDone item;
   item.set_object_id(number(job.object));
   to_wire(job.to, item.mutable_to());
   item.set_meta_version(job.meta_version);
   item.set_newest_lsn(number(job.newest_lsn));
   item.set_bytes(job.bytes);
-  done_.push_back(std::move(item));
+  return item;
 }
+
+void ReplicationWorker::done(const Job& job) { done_.push_back(as_done(job)); }
 
 Task<void> ReplicationWorker::commit_done() {
   if (done_.empty()) co_return;
@@ -344,7 +347,9 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
   if (!here) co_return;
   auto there = co_await call_server<wire::MemberStatReply>(links_, target_, wire::MEMBER_STAT, ask);
   if (!there) co_return;
-  HalvesPlan plan = compare_halves(half_view(*here), half_view(*there));
+  auto compared = co_await compare_asking(links_, source, target_, job.object, half_view(*here), half_view(*there));
+  if (!compared) co_return;
+  HalvesPlan plan = *compared;
   if (plan.set_aside) {
     const Server* server = catalogue_->server(target_);
     const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
@@ -361,11 +366,15 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
     for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target_, file, {}, &told);
     (void)co_await proposer_->propose(std::move(told));
   }
-  done(job);
-  if (!plan.job && !plan.metadata) co_return;
+  if (!plan.job && !plan.metadata) {
+    done(job);
+    co_return;
+  }
+  // In one step: without a job, the target would count as having everything.
   wire::Command command;
   auto* add = command.mutable_add_jobs();
   add->set_target(target_);
+  *add->add_done() = as_done(job);
   auto* fresh = add->add_items();
   fresh->set_object_id(number(job.object));
   fresh->set_kind(here->deleted() ? wire::JOB_DELETE : wire::JOB_SYNC);
@@ -374,7 +383,6 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
     to_wire(plan.to, fresh->mutable_to());
   }
   if (plan.metadata) fresh->set_meta_version(half_view(*here).meta_version);
-  co_await commit_done();
   (void)co_await proposer_->propose(std::move(command));
 }
 

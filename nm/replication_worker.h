@@ -48,6 +48,7 @@ class ReplicationWorker {
   Task<Status> carry_chunk(std::string source, uint64_t file_id, Bytes hash, wire::VersionNumber version);
   Task<Status> remove_at_primary(Job job);
   Task<void> repair(std::string source, Job job);
+  static wire::JobDone as_done(const Job& job);
   void done(const Job& job);
   Task<void> commit_done();
 

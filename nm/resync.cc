@@ -1,7 +1,10 @@
 #include "nm/resync.h"
 
+#include <set>
+
 #include "common/base/log.h"
 #include "nm/catalogue_db.h"
+#include "nm/compare_calls.h"
 #include "nm/replication_worker.h"
 #include "nm/server_calls.h"
 
@@ -23,6 +26,11 @@ wire::SetAsideDone unlisted(const wire::SetAsideDone& done, const wire::SetAside
     if (!known) *rest.add_versions() = version;
   }
   return rest;
+}
+
+HalfView view_of(const std::map<uint64_t, wire::FileDigest>& files, uint64_t id) {
+  auto at = files.find(id);
+  return at == files.end() ? HalfView{} : half_view(at->second);
 }
 
 // Its content does not travel with the record.
@@ -129,10 +137,7 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
   };
   std::vector<Ahead> ahead;
   std::map<uint64_t, wire::SetAsideDone> diverged;  // As far as the views name versions.
-  auto one = [&](uint64_t id, const HalfView& source_view, const HalfView& target_view) {
-    // A deletion that the log has stands, although the acting primary is yet to hear of it.
-    if (target_view.deleted && !catalogue_->node(FileId{id})) return;
-    HalvesPlan plan = compare_halves(source_view, target_view);
+  auto one = [&](uint64_t id, const HalfView& source_view, const HalfView& target_view, const HalvesPlan& plan) {
     if (plan.set_aside) {
       auto* item = aside.add_items();
       item->set_file_id(id);
@@ -156,12 +161,16 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     }
     if (plan.metadata) job->set_meta_version(source_view.meta_version);
   };
-  for (const auto& [id, file] : *here) {
-    auto at = there->find(id);
-    one(id, half_view(file), at == there->end() ? HalfView{} : half_view(at->second));
-  }
-  for (const auto& [id, file] : *there) {
-    if (!here->contains(id)) one(id, HalfView{}, half_view(file));
+  std::set<uint64_t> ids;
+  for (const auto& [id, file] : *here) ids.insert(id);
+  for (const auto& [id, file] : *there) ids.insert(id);
+  for (uint64_t id : ids) {
+    HalfView source_view = view_of(*here, id), target_view = view_of(*there, id);
+    // A deletion that the log has stands, although the acting primary is yet to hear of it.
+    if (target_view.deleted && !catalogue_->node(FileId{id})) continue;
+    auto plan = co_await compare_asking(links_, source, target_, FileId{id}, source_view, target_view);
+    if (!plan) co_return std::unexpected(plan.error());
+    one(id, source_view, target_view, *plan);
   }
   std::map<uint64_t, Version> rescued;
   for (const Ahead& file : ahead) {

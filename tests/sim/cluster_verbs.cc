@@ -105,6 +105,9 @@ class ClusterStage final : public Stage {
   void add_many_files_verbs() {
     verb("fill", "fill USER FOLDER COUNT BYTES", 4, &ClusterStage::fill);
     verb("check", "check USER", 1, &ClusterStage::check);
+    verb("appends", "appends USER PATH COUNT", 3, &ClusterStage::appends);
+    verb("direct-appends", "direct-appends USER SERVER PATH COUNT", 4, &ClusterStage::direct_appends);
+    verb("lines", "lines USER PATH", 2, &ClusterStage::lines);
   }
   void add_direct_verbs() {
     verb("locate", "locate USER PATH", 2, &ClusterStage::locate);
@@ -296,6 +299,32 @@ class ClusterStage final : public Stage {
     return filled_.fill(cluster_.client(command.words[0]), command.words[1], count, bytes);
   }
   Output check(const ScriptCommand& command) { return filled_.check(cluster_.client(command.words[0])); }
+
+  Output appends(const ScriptCommand& command) {
+    ASSIGN_OR_RETURN(uint64_t count, parse_count(command.words[2]));
+    SimClient& client = cluster_.client(command.words[0]);
+    for (uint64_t i = 0; i < count; ++i) {
+      auto done = client.await(client.session().append(command.words[1], "line\n"), kCommandLimit);
+      if (!done) return fail(Code::kUnavailable, "no answer");
+      RETURN_IF_ERROR(*done);
+    }
+    return "";
+  }
+  Output direct_appends(const ScriptCommand& command) {
+    ASSIGN_OR_RETURN(uint64_t count, parse_count(command.words[3]));
+    Address address = address_of(command.words[1]);
+    for (uint64_t i = 0; i < count; ++i) {
+      RETURN_IF_ERROR(direct_.send(cluster_.client(command.words[0]), address, "APPEND", command.words[2], "line\n"));
+    }
+    return "";
+  }
+  Output lines(const ScriptCommand& command) {
+    SimClient& client = cluster_.client(command.words[0]);
+    auto answer = client.await(client.session().read(command.words[1], {.length = 1 << 20}), kCommandLimit);
+    if (!answer) return fail(Code::kUnavailable, "no answer");
+    RETURN_IF_ERROR(*answer);
+    return std::to_string(std::ranges::count((*answer)->bytes, '\n')) + " lines";
+  }
 
   // ---- Straight to a server
   Output locate(const ScriptCommand& command) {

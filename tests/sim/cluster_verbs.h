@@ -15,6 +15,8 @@
 //   events KIND…                     the events of these kinds
 //   fill USER FOLDER COUNT BYTES     puts files f0, f1, …, each time with other contents
 //   check USER                       reads all that was filled
+//   appends USER PATH COUNT          so many lines, one by one; direct-appends USER SERVER PATH COUNT
+//   lines USER PATH                  how many it has
 //   halves NAME NAME                 whether both hold the same
 //   copies PATH                      which version each half has
 //   locate USER PATH                 what the name node says, kept for:
