@@ -42,6 +42,7 @@ Status check(const Flags& flags, NameNodeOptions& options) {
     return fail(Code::kInvalid, "--heartbeat-misses is 2 to 100");
   }
   options.folder = flags.data;
+  options.clients_max = room_for_clients();
   options.listen = flags.listen;
   options.id = flags.id;
   options.monitor.heartbeat_interval = interval;

@@ -79,7 +79,7 @@ class NameNode::Session : public PeerHandler {
 };
 
 NameNode::NameNode(Env& env, NameNodeOptions options)
-    : env_(env), options_(std::move(options)), ended_(env.executor), started_(env.executor), tasks_(env.executor) {}
+    : env_(env), options_(std::move(options)), crowd_(env, options_.clients_max), ended_(env.executor), started_(env.executor), tasks_(env.executor) {}
 
 NameNode::~NameNode() { drop_connections(); }
 
@@ -219,13 +219,14 @@ Task<void> NameNode::accept() {
       co_await pause;
       continue;
     }
-    tasks_.spawn(serve(*std::move(connection)));
+    // Too many: those who are there go on.
+    if (!crowd_.complete()) tasks_.spawn(serve(*std::move(connection)));
   }
 }
 
 Task<void> NameNode::serve(std::unique_ptr<Connection> connection) {
   Session session(this);
-  session.peer = std::make_shared<Peer>(env_, std::move(connection), &session);
+  session.peer = std::make_shared<Peer>(env_, std::move(connection), &session, PeerOptions{.crowd = &crowd_});
   std::shared_ptr<Peer> peer = session.peer;
   co_await peer->run();
   if (!session.server.empty()) failover_->connection_lost(session.server, peer.get());
@@ -333,6 +334,8 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       std::string server = request.server();
       auto reply = co_await failover_->handle_register(session->peer, std::move(request));
       if (reply) session->server = server;
+      // No crowd of clients holds up a storage server.
+      if (reply) session->peer->leave_crowd();
       co_return reply_with(std::move(reply));
     }
     case wire::HEARTBEAT: {

@@ -13,6 +13,7 @@
 #include "common/env/sync.h"
 #include "common/env/task.h"
 #include "common/wire/peer.h"
+#include "common/wire/peer_crowd.h"
 #include "nm/core/pair_monitor.h"
 #include "nm/proposer.h"
 #include "nm/server_links.h"
@@ -30,6 +31,7 @@ struct NameNodeOptions {
   Address listen = "127.0.0.1:7400";
   uint64_t id = 1;
   MonitorSettings monitor;
+  size_t clients_max = 8000;  // Connections at once.
 };
 
 class NameNode : public Proposer {
@@ -65,6 +67,7 @@ class NameNode : public Proposer {
   Env& env_;
   NameNodeOptions options_;
   Address address_;
+  PeerCrowd crowd_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<Catalogue> catalogue_;
   std::unique_ptr<RaftBridge> raft_;

@@ -90,6 +90,7 @@ int run_main(int argc, char** argv) {
     return kExitUsage;
   }
   flags.data = server.folder;
+  server.clients_max = room_for_clients();
   (void)log_open({.level = LogLevel::kOff});  // Standard error cannot fail to open.
   Status ended;
   {

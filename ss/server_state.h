@@ -26,6 +26,7 @@ struct StorageServerOptions {
   std::vector<Address> name_nodes;       // Tried in turn.
   Address listen = "127.0.0.1:0";
   Address advertise;                     // Empty: what listen came to.
+  size_t clients_max = 8000;             // Connections at once.
   Duration edit_idle_limit = std::chrono::minutes(10);
   Duration upload_idle_limit = std::chrono::minutes(10);
   Duration stop_limit = std::chrono::seconds(10);  // For draining, at a stop.

@@ -22,7 +22,7 @@ constexpr Duration kStopLimitAlone = 500ms;
 }  // namespace
 
 StorageServer::StorageServer(Env& env, StorageServerOptions options)
-    : env_(env), options_(std::move(options)), changed_(env.executor), tasks_(env.executor) {}
+    : env_(env), options_(std::move(options)), changed_(env.executor), crowd_(env, options_.clients_max), tasks_(env.executor) {}
 
 StorageServer::~StorageServer() {
   tasks_.cancel();
@@ -104,7 +104,8 @@ Task<void> StorageServer::accept_clients() {
   for (;;) {
     auto connection = co_await listener_->accept();
     if (connection) {
-      tasks_.spawn(serve_client(std::move(*connection)));
+      // Too many: those who are there go on.
+      if (!crowd_.complete()) tasks_.spawn(serve_client(std::move(*connection)));
       continue;
     }
     if (stopping_) co_return;
@@ -116,7 +117,7 @@ Task<void> StorageServer::accept_clients() {
 
 Task<void> StorageServer::serve_client(std::unique_ptr<Connection> connection) {
   Peer peer(env_, std::move(connection), client_calls_.get(),
-            {.handled_bytes_max = ServerState::kClientBytesMax});
+            {.handled_bytes_max = ServerState::kClientBytesMax, .crowd = &crowd_});
   co_await peer.run();
   // What it asked for ends even so: a staged chunk finds its upload.
   co_await peer.join_handlers();

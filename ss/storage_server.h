@@ -10,6 +10,7 @@
 #include "common/env/env.h"
 #include "common/env/sync.h"
 #include "common/env/task.h"
+#include "common/wire/peer_crowd.h"
 #include "ss/server_state.h"
 
 namespace understudy {
@@ -68,6 +69,7 @@ class StorageServer {
   std::unique_ptr<ReplicaCalls> replica_calls_;
   std::unique_ptr<NameNodeLink> link_;
   std::unique_ptr<Listener> listener_;
+  PeerCrowd crowd_;
   TaskGroup tasks_;
 };
 

@@ -1,8 +1,10 @@
 #include "common/uv/server_process.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -23,6 +25,19 @@ Result<Duration> parse_duration(const std::string& text) {
     return fail(Code::kInvalid, text + ": is not a time such as 250ms, 5s or 2m");
   }
   return count * one;
+}
+
+size_t room_for_clients() {
+  constexpr rlim_t kOwnFiles = 200;
+  constexpr rlim_t kClientsMax = 8000;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kOwnFiles;
+  if (limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = std::min(limit.rlim_max, kClientsMax + kOwnFiles);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return std::min(kClientsMax, limit.rlim_cur > 2 * kOwnFiles ? limit.rlim_cur - kOwnFiles : limit.rlim_cur / 2);
 }
 
 Status open_server_log(const ServerFlags& flags) {

@@ -22,6 +22,9 @@ struct ServerFlags {
 // "250ms", "5s", "2m", "1h", or a bare number of seconds. INVALID otherwise.
 Result<Duration> parse_duration(const std::string& text);
 
+// How many connections there are descriptors for, once the limit was raised as far as may be.
+size_t room_for_clients();
+
 // Logs into DIR/log.
 Status open_server_log(const ServerFlags& flags);
 

@@ -73,6 +73,10 @@ class FrameDecoder {
   void feed(Bytes bytes);
   // The next whole frame, nothing while one is incomplete, or INVALID.
   Result<std::optional<Frame>> next();
+  // Of the frame that is coming, once its header is here: so many bytes in all.
+  uint64_t expected_bytes() const {
+    return state_ == State::kMessage || state_ == State::kBody ? uint64_t{message_size_} + body_size_ : 0;
+  }
   // True between frames: the stream may end here.
   bool idle() const { return state_ == State::kHeader && header_.empty() && at_ == input_.size(); }
 

@@ -3,8 +3,15 @@
 #include <fmt/format.h>
 
 #include "common/base/log.h"
+#include "common/wire/peer_crowd.h"
 
 namespace understudy {
+namespace {
+
+// Shorter frames come in one or two reads.
+constexpr uint64_t kLongFrame = 256 << 10;
+
+}  // namespace
 
 Peer::Peer(Env& env, std::unique_ptr<Connection> connection, PeerHandler* handler, PeerOptions options)
     : env_(env),
@@ -20,16 +27,49 @@ Peer::Peer(Env& env, std::unique_ptr<Connection> connection, PeerHandler* handle
       handlers_(env.executor),
       writer_(env.executor) {
   writer_.spawn(write_loop());
+  if (!options_.crowd) return;
+  options_.crowd->joined(this);
+  moved_at_ = env_.clock.now();
+  hello_timer_ = env_.clock.schedule(moved_at_ + PeerCrowd::kHelloWithin, [this] {
+    hello_timer_.reset();
+    if (!greeted_) close();
+  });
 }
 
-Peer::~Peer() { close(); }
+Peer::~Peer() {
+  close();
+  leave_crowd();
+}
+
+void Peer::leave_crowd() {
+  if (!options_.crowd) return;
+  options_.crowd->release(held_bytes());
+  options_.crowd->left(this);
+  options_.crowd = nullptr;
+}
+
+void Peer::count(uint64_t& held, uint64_t bytes) {
+  held += bytes;
+  if (options_.crowd) options_.crowd->hold(bytes);
+}
+
+void Peer::uncount(uint64_t& held, uint64_t bytes) {
+  held -= bytes;
+  if (!options_.crowd) return;
+  options_.crowd->release(bytes);
+  moved_at_ = env_.clock.now();
+}
 
 void Peer::close() {
   if (closed_) return;
   closed_ = true;
+  if (hello_timer_) env_.clock.cancel(*hello_timer_);
+  hello_timer_.reset();
   connection_->close();
   fail_calls({Code::kUnavailable, "connection lost: " + address_});
   outgoing_.take();
+  uncount(answer_bytes_, answer_bytes_);
+  uncount(expected_bytes_, expected_bytes_);
   to_write_.notify_all();
   written_.notify_all();
   handled_.notify_all();
@@ -91,7 +131,7 @@ Task<void> Peer::write_loop() {
     answer_bytes_writing_ = std::exchange(answer_bytes_, 0);
     auto status = co_await connection_->write(outgoing_.take());
     writing_ = false;
-    answer_bytes_writing_ = 0;
+    uncount(answer_bytes_writing_, answer_bytes_writing_);
     if (!status) break;
     written_.notify_all();
     handled_.notify_all();
@@ -135,7 +175,11 @@ Task<void> Peer::run() {
 Task<Status> Peer::take_frames() {
   while (!closed_) {
     CO_ASSIGN_OR_RETURN(auto frame, decoder_.next());
-    if (!frame) break;
+    if (!frame) {
+      if (options_.crowd && expected_bytes_ == 0 && decoder_.expected_bytes() > kLongFrame) co_await expect_long_frame();
+      break;
+    }
+    if (expected_bytes_ != 0) uncount(expected_bytes_, expected_bytes_);
     if (!greeted_) {
       CO_RETURN_IF_ERROR(co_await greet(*std::move(frame)));
     } else if (frame->kind == FrameKind::kResponse || frame->kind == FrameKind::kError) {
@@ -145,10 +189,18 @@ Task<Status> Peer::take_frames() {
         auto changed = handled_.wait();
         co_await changed;
       }
+      if (options_.crowd && options_.crowd->full()) co_await options_.crowd->room(this);
       if (!closed_) handlers_.spawn(serve(*std::move(frame)));
     }
   }
   co_return Status();
+}
+
+// Its header is here, most of it is not: it has its place before it comes.
+Task<void> Peer::expect_long_frame() {
+  co_await options_.crowd->room(this);
+  if (!closed_) count(expected_bytes_, decoder_.expected_bytes());
+  moved_at_ = env_.clock.now();
 }
 
 // The first frame of all: a Hello to answer, or the answer to ours.
@@ -190,11 +242,11 @@ void Peer::answered(Frame frame) {
 
 Task<void> Peer::serve(Frame frame) {
   uint64_t size = frame.message.size() + frame.body.size();
-  handled_bytes_ += size;
+  count(handled_bytes_, size);
   ++handled_requests_;
   Result<Reply> reply = fail(Code::kInvalid, "nothing is asked for on this side");
   if (handler_) reply = co_await handler_->handle(this, frame.type, std::move(frame.message), std::move(frame.body));
-  handled_bytes_ -= size;
+  uncount(handled_bytes_, size);
   --handled_requests_;
   if (frame.kind == FrameKind::kRequest) send_answer(frame.type, frame.request_id, std::move(reply));
   handled_.notify_all();
@@ -205,7 +257,7 @@ void Peer::send_answer(uint16_t type, uint64_t request_id, Result<Reply> reply) 
     if (auto error = oversized(reply->message.size(), reply->body.size())) reply = std::unexpected(*std::move(error));
   }
   if (reply) {
-    answer_bytes_ += reply->message.size() + reply->body.size();
+    if (!closed_) count(answer_bytes_, reply->message.size() + reply->body.size());
     send({FrameKind::kResponse, type, request_id, std::move(reply->message), std::move(reply->body)});
   } else {
     send({FrameKind::kError, type, request_id, encode_error(reply.error()), {}});

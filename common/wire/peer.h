@@ -23,6 +23,7 @@
 namespace understudy {
 
 class Peer;
+class PeerCrowd;
 
 struct Reply {
   Bytes message;
@@ -47,6 +48,7 @@ struct PeerOptions {
   uint64_t handled_bytes_max = 64 << 20;
   uint32_t handled_requests_max = 4096;
   bool hello = true;
+  PeerCrowd* crowd = nullptr;  // Of a connection that a server accepted.
 };
 
 class Peer {
@@ -78,6 +80,11 @@ class Peer {
 
   bool closed() const { return closed_; }
   const Address& address() const { return address_; }
+  // Is not counted any more.
+  void leave_crowd();
+  // In memory for this connection, as its crowd counts it; when it last moved on.
+  uint64_t held_bytes() const { return handled_bytes_ + answer_bytes_ + answer_bytes_writing_ + expected_bytes_; }
+  Instant moved_at() const { return moved_at_; }
   size_t handled_requests() const { return handled_requests_; }
 
  private:
@@ -94,6 +101,9 @@ class Peer {
   void send(Frame frame);
   void send_answer(uint16_t type, uint64_t request_id, Result<Reply> reply);
   void fail_calls(const Error& error);
+  Task<void> expect_long_frame();
+  void count(uint64_t& held, uint64_t bytes);
+  void uncount(uint64_t& held, uint64_t bytes);
   bool full() const;
   std::optional<Error> oversized(size_t message_size, size_t body_size) const;
 
@@ -113,6 +123,9 @@ class Peer {
   uint64_t answer_bytes_ = 0;   // In outgoing_.
   uint64_t answer_bytes_writing_ = 0;
   uint32_t handled_requests_ = 0;
+  uint64_t expected_bytes_ = 0;  // Of a long frame that is coming.
+  Instant moved_at_{};
+  std::optional<TimerId> hello_timer_;
   Notifier to_write_;
   Notifier written_;
   Notifier handled_;
