@@ -188,8 +188,9 @@ void Catalogue::member_in_sync(const wire::MemberInSync& command, Change& change
   if (command.incarnation() != 0 && command.incarnation() != server->incarnation) {
     return change.refuse(Code::kConflict, command.server() + ": was started again meanwhile");
   }
+  // What was compared has gone since, and with it what came to be announced meanwhile.
+  if (server->failed) return change.refuse(Code::kUnavailable, command.server() + ": failed meanwhile");
   server->in_sync = true;
-  server->failed = false;
 }
 
 void Catalogue::begin_epoch(const wire::BeginEpoch& command, Change& change) {
@@ -210,10 +211,9 @@ void Catalogue::begin_epoch(const wire::BeginEpoch& command, Change& change) {
   server->in_sync = true;
   server->failed = false;
   auto other = store_->servers.find(pair->other_half(server->id));
-  if (command.other_failed() && other != store_->servers.end()) {
-    other->second.in_sync = false;
-    other->second.failed = true;
-  }
+  // One that is away misses what is announced from here on, also if it was drained before
+  // it went. Whether it is away is for MemberFailed to say: it may be here, and only lack something.
+  if (other != store_->servers.end() && (command.other_failed() || other->second.failed)) other->second.in_sync = false;
   // Versions that wait for it exist only on the other half: their jobs stay and tell
   // of them until that half is back and they are settled.
   change.outcome.set_epoch(change.index);

@@ -148,7 +148,9 @@ Task<void> FailoverDriver::member_failed(Effect effect) {
   *command.add_events() = left ? event("left", effect.pair, effect.server, effect.server + " was stopped")
                                : event("failed", effect.pair, effect.server, effect.server + " failed");
   worker(effect.server)->set_compared(false);
+  being_failed_.insert(effect.server);
   auto outcome = co_await proposer_->propose(std::move(command));
+  being_failed_.erase(effect.server);
   if (!outcome) log_warning(effect.server + " not marked failed: " + outcome.error().to_string());
   update_facts();
 }
@@ -256,7 +258,21 @@ Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<
   if (known == nullptr || known->incarnation != request.incarnation()) {
     *command.add_events() = event("registered", "", request.server(), request.server() + " registered from " + request.address());
   }
-  auto outcome = co_await proposer_->propose(std::move(command));
+  bool new_incarnation = false;
+  auto outcome = co_await proposer_->propose(command);
+  while (outcome) {
+    new_incarnation |= outcome->new_incarnation();
+    // It may have been taken for failed just now, behind its registration in the log: then it
+    // stands there as failed, though it is here.
+    const Server* now = catalogue_->server(request.server());
+    if (now == nullptr || (!now->failed && !being_failed_.contains(request.server()))) break;
+    while (being_failed_.contains(request.server())) {
+      auto changed = changed_.wait();
+      co_await changed;
+    }
+    command.clear_events();
+    outcome = co_await proposer_->propose(command);
+  }
   if (!outcome) co_return std::unexpected(outcome.error());
   // Held across the wait, it would keep its own connection alive, whose task this is.
   std::shared_ptr<Peer> peer = connection.lock();
@@ -267,12 +283,12 @@ Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<
   links_->set({.server = request.server(), .incarnation = request.incarnation(), .peer = peer, .last_heartbeat = {}});
   update_facts();
   ReplicationWorker* carrier = worker(request.server());
-  if (outcome->new_incarnation()) carrier->set_compared(false);
+  if (new_incarnation) carrier->set_compared(false);
 
   const Server* server = catalogue_->server(request.server());
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
   if (pair == nullptr) co_return fail(Code::kInternal, "registered without a pair");
-  if (outcome->new_incarnation()) {
+  if (new_incarnation) {
     tasks_.spawn(watch(request.server(), request.incarnation(),
                        {request.machine(), request.pid(), request.pid_start_time()}));
   }

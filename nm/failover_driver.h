@@ -67,6 +67,7 @@ class FailoverDriver {
   Notifier changed_;
   std::map<std::string, std::unique_ptr<ReplicationWorker>> workers_;
   std::map<std::string, Resync*> resyncs_;  // Under way; each lives in its task.
+  std::set<std::string> being_failed_;  // MemberFailed is on its way into the log.
   std::set<std::string> leaving_;  // Said goodbye, and have not registered since.
   TaskGroup tasks_;
 };

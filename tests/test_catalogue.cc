@@ -558,6 +558,29 @@ TEST_F(CatalogueTest, FailureAndPromotion) {
   EXPECT_FALSE(server("ss1_backup").in_sync);
 }
 
+TEST_F(CatalogueTest, WhoIsAwayIsNotInSyncForLong) {
+  make_pair();
+  // Found failed while the last step of its resync was on its way.
+  done(failed("ss1_backup"));
+  refused(Code::kUnavailable, in_sync("ss1_backup"));
+  EXPECT_FALSE(server("ss1_backup").in_sync);
+  done(hello("ss1_backup", kStoreB, false));
+  done(in_sync("ss1_backup"));
+  // Drained for the other one, and gone before the next epoch begins.
+  done(failed("ss1"));
+  done(epoch("ss1_backup"));
+  EXPECT_FALSE(server("ss1").in_sync);
+}
+
+TEST_F(CatalogueTest, APrimaryThatLacksSomethingIsNotAway) {
+  uint64_t e = make_pair();
+  done(announce("ss1", e, 0, 10));
+  done(hello("ss1", kStoreA, false, 5));  // An older copy of its folder.
+  EXPECT_FALSE(server("ss1").in_sync);
+  done(epoch("ss1_backup", true));
+  EXPECT_FALSE(server("ss1").failed);
+}
+
 TEST_F(CatalogueTest, ALateBackupIsToldAllNames) {
   done(hello("ss1", kStoreA));
   done(folder("/a/b", true));
@@ -647,6 +670,7 @@ class CatalogueReplayTest : public CatalogueTest {
       if (i % 11 == 4) apply(remove_folder("/d0", true));
       if (i == 30) {
         done(failed("ss1_backup"));
+        done(hello("ss1_backup", kStoreB, false));
         done(in_sync("ss1_backup"));
       }
       now_us_ += 1000;
