@@ -137,7 +137,7 @@ bool Catalogue::job_done(ServerId target, const wire::JobDone& item) {
     return true;
   }
   Job job = *old;
-  job.sequence = next_job();  // What is left queues up behind the others.
+  if (!item.partial()) job.sequence = next_job();  // What came since queues up behind the others.
   if (name_done && job.kind != JobKind::kDelete) job.meta_version = 0;
   if (versions_done) {
     if (job.kind != JobKind::kDelete) job.kind = JobKind::kMetadata;

@@ -145,7 +145,10 @@ wire::JobDone ReplicationWorker::as_done(const Job& job) {
   return item;
 }
 
-void ReplicationWorker::done(const Job& job) { done_.push_back(as_done(job)); }
+void ReplicationWorker::done(const Job& job, bool partial) {
+  done_.push_back(as_done(job));
+  done_.back().set_partial(partial);
+}
 
 Task<void> ReplicationWorker::commit_done() {
   if (done_.empty()) co_return;
@@ -227,6 +230,7 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
   std::vector<size_t> job_of_item;
   std::vector<bool> fits(jobs.size(), false);
   std::vector<bool> broken(jobs.size(), false);
+  std::vector<bool> partial(jobs.size(), false);
   for (size_t i = 0; i < jobs.size(); ++i) {
     wire::FetchedFile& file = *fetched->mutable_files(static_cast<int>(i));
     if (file.outcome() == wire::FetchedFile::NOT_YET) {
@@ -235,6 +239,7 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
       jobs[i].to = from_wire(file.versions(file.versions_size() - 1).version());
       jobs[i].newest_lsn = kNoLsn;
       jobs[i].bytes = 0;
+      partial[i] = true;
     } else if (file.outcome() != wire::FetchedFile::OK) {
       broken[i] = true;
       continue;
@@ -273,7 +278,7 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
   bool all = true;
   for (size_t i = 0; i < jobs.size(); ++i) {
     if (fits[i]) {
-      done(jobs[i]);
+      done(jobs[i], partial[i]);
     } else if (broken[i]) {
       co_await repair(source, jobs[i]);
     } else {

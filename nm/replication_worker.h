@@ -49,7 +49,7 @@ class ReplicationWorker {
   Task<Status> remove_at_primary(Job job);
   Task<void> repair(std::string source, Job job);
   static wire::JobDone as_done(const Job& job);
-  void done(const Job& job);
+  void done(const Job& job, bool partial = false);
   Task<void> commit_done();
 
   Env& env_;

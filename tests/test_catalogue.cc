@@ -581,6 +581,28 @@ TEST_F(CatalogueTest, APrimaryThatLacksSomethingIsNotAway) {
   EXPECT_FALSE(server("ss1").failed);
 }
 
+TEST_F(CatalogueTest, TheRestOfALongJobKeepsItsPlace) {
+  uint64_t e = make_pair();
+  auto f = done(file("/f")).object_id();
+  auto a = announce("ss1", e, 0, 100);
+  add_item(a, f, 1, 0, 50);
+  add_item(a, f, 2, 1, 60);
+  done(a);
+  uint64_t place = jobs("ss1_backup").front().sequence;
+  Command part;
+  part.mutable_jobs_done()->set_target("ss1_backup");
+  auto* item = part.mutable_jobs_done()->add_items();
+  item->set_object_id(f);
+  item->mutable_to()->set_epoch(e);
+  item->mutable_to()->set_counter(1);
+  item->set_partial(true);
+  done(part);
+  auto rest = jobs("ss1_backup");
+  ASSERT_EQ(rest.size(), 1u);
+  EXPECT_EQ(rest.front().from, (Version{Epoch{e}, 1}));
+  EXPECT_EQ(rest.front().sequence, place);  // A resync waits for all that was queued up to its end.
+}
+
 TEST_F(CatalogueTest, ALateBackupIsToldAllNames) {
   done(hello("ss1", kStoreA));
   done(folder("/a/b", true));
