@@ -186,6 +186,19 @@ TEST_F(PairMonitorTest, ForceWaitsForALease) {
   EXPECT_TRUE(monitor_.force("ss1", "ss1_backup", now_).empty());
 }
 
+TEST_F(PairMonitorTest, WhoIsReplacedMayHoldItsLease) {
+  Pair();
+  facts_.acting_primary.clear();
+  Member("ss1").in_sync = false;
+  Member("ss1").failed = true;
+  monitor_.set_facts(facts_);
+  Pass(milliseconds(2900), {{"ss1_backup", 2}});
+  EXPECT_EQ(Story(), "");
+  EXPECT_TRUE(monitor_.force("ss1", "ss1_backup", now_).empty());
+  Pass(milliseconds(200), {{"ss1_backup", 2}});
+  EXPECT_EQ(Story(), "begin-epoch ss1_backup\nserve ss1_backup epoch 12\n");
+}
+
 TEST_F(PairMonitorTest, ReturnResyncsThenHandsOver) {
   Pair();
   lease_end_.clear();

@@ -25,6 +25,11 @@ void PairMonitor::set_facts(const PairFacts& facts) {
   Pair& pair = pairs_[facts.pair];
   pair.name = facts.pair;
   if (pair.epoch != facts.epoch || pair.acting != facts.acting_primary) {
+    if (facts.acting_primary.empty() && facts.epoch != kNoEpoch && !pair.fenced) {
+      // Its place is to be taken. It may be cut off from here only, and hold its lease.
+      const Member* last = member(pair.acting);
+      pair.vacant_at = (last == nullptr ? started_ : last->last_answer) + settings_.failure_timeout;
+    }
     // A fresh name node finds an epoch in its log whose holder may be serving: it
     // counts as serving when it registers and says so.
     pair.acting = facts.acting_primary;
@@ -63,6 +68,7 @@ PairMonitor::Member* PairMonitor::other_than(const Pair& pair, const std::string
 }
 
 bool PairMonitor::lease_may_live(const Pair& pair, Instant now) const {
+  if (now < pair.vacant_at) return true;
   if (pair.acting.empty() || pair.fenced) return false;
   const Member* acting = member(pair.acting);
   return acting != nullptr && now < acting->last_answer + settings_.failure_timeout;
@@ -70,7 +76,8 @@ bool PairMonitor::lease_may_live(const Pair& pair, Instant now) const {
 
 Instant PairMonitor::lease_over_at(const std::string& name) const {
   auto at = pairs_.find(name);
-  if (at == pairs_.end() || at->second.acting.empty() || at->second.fenced) return Instant{};
+  if (at == pairs_.end()) return Instant{};
+  if (at->second.acting.empty() || at->second.fenced) return at->second.vacant_at;
   const Member* acting = member(at->second.acting);
   return acting == nullptr ? Instant{} : acting->last_answer + settings_.failure_timeout;
 }
@@ -152,6 +159,7 @@ void PairMonitor::evaluate(Pair& pair, Instant now, Effects& effects) {
   if (acting == nullptr) {
     // Never had a primary (the home primary begins), or its place is to be taken by
     // an empty one (whoever has everything goes on).
+    if (lease_may_live(pair, now)) return;
     for (const auto& name : pair.members) {
       Member* m = member(name);
       if (!m->alive || !m->in_sync || (name != pair.name && pair.epoch == kNoEpoch)) continue;

@@ -123,6 +123,7 @@ class PairMonitor {
     Epoch epoch = kNoEpoch;
     Serve serve = Serve::kNeedsEpoch;
     bool fenced = false;  // The acting primary is known to hold no lease.
+    Instant vacant_at{};  // Whoever acted before nobody did may hold a lease until then.
     bool handing_over = false;
     Instant hand_over_at{};  // None before.
   };
