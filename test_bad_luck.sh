@@ -48,6 +48,27 @@ sed -i 's/format 1/format 9/' "$another/ss1/store"
 refused 'a newer format' 1 '^error: INVALID: .*format' "$ss" --name ss1 --data "$another/ss1" --nm "$at"
 check 'the servers stand' all_run
 
+# ---- What a script that asks for JSON relies on.
+refused 'an option that is none, as JSON' 2 '^\{"error":\{"code":"INVALID",' understudy --json --frob PWD
+refused 'a missing file, as JSON' 1 '^\{"error":\{"code":"NOT_FOUND",' understudy --json READ /none
+check 'a folder' understudy CREATEFOLDER /folder
+check 'a file to move' understudy CREATE /moving
+check 'MOVE into a folder says where to' [ "$(understudy --json MOVE /moving /folder)" = '{"from":"/moving","to":"/folder/moving"}' ]
+
+# ---- All killed at once: the shell that was open goes on.
+check 'a file to read later' understudy PUT "$folder/home/file" /later
+check 'on both' understudy WAIT
+mkfifo "$folder/lines"
+"$bin/understudy" --data "$cluster" <"$folder/lines" >"$folder/said" 2>&1 &
+exec 3>"$folder/lines"
+echo 'READ /later' >&3
+check 'a shell reads' until_true 5 grep -q precious "$folder/said"
+kill -9 "$(pid_of nm1)" "$(pid_of ss1)" "$(pid_of ss1_backup)"
+check 'all are started again' understudy up
+printf 'READ /later\nAPPEND /later more\n' >&3
+check 'the shell goes on' until_true 20 grep -q 'appended to /later' "$folder/said"
+exec 3>&-
+
 # ---- Local files that are none.
 mkdir -p "$folder/in/empty" && cd "$folder" || exit 1
 printf 'content' >plain && ln -s plain in/link && mkfifo in/pipe pipe && ln -s target.txt to-target

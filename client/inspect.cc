@@ -150,7 +150,11 @@ Task<Status> inspect_file(Env& env, std::string path, Output* out) {
     out->note("empty");
   } else if (text && start.find('\0') == start.npos) {
     if (start.ends_with('\n')) start.pop_back();
-    out->line(start);
+    if (out->json()) {
+      out->object(Json().text("text", start));
+    } else {
+      out->line(start);
+    }
   } else {
     co_return fail(Code::kInvalid, printable(path) + " is no file that this version knows; name a segment, a database or a note");
   }

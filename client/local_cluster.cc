@@ -102,6 +102,9 @@ Result<Address> start_server(const fs::path& folder, const std::string& name, st
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return fail(Code::kInvalid, folder.string() + ": " + error.message());
+  if (access(folder.c_str(), W_OK) != 0) {
+    return fail(Code::kDenied, folder.string() + ": " + std::strerror(errno));
+  }
   fs::remove(folder / "address", error);
   std::string program = (fs::read_symlink("/proc/self/exe").parent_path() / program_of(name)).string();
   arguments.insert(arguments.begin(), {program, "--data", folder.string()});
@@ -235,14 +238,17 @@ Result<StartedCluster> start_cluster(const UpOptions& options) {
   if (running_server(name_node, kNameNodeProgram)) {
     cluster.name_nodes = {first_line(read_text(name_node / "address"))};
   } else {
-    std::vector<std::string> arguments = options.name_node_options;
-    if (!contains(arguments, "--listen")) {
-      // Storage servers that still run know it by its old address.
-      auto known = read_name_nodes(data.string());
-      arguments.insert(arguments.end(), {"--listen", some_run && known ? known->front() : "127.0.0.1:0"});
-    }
-    ASSIGN_OR_RETURN(Address address, start_server(name_node, "nm1", std::move(arguments)));
-    cluster.name_nodes = {address};
+    auto start_at = [&](const Address& address) {
+      std::vector<std::string> arguments = options.name_node_options;
+      if (!contains(arguments, "--listen")) arguments.insert(arguments.end(), {"--listen", address});
+      return start_server(name_node, "nm1", std::move(arguments));
+    };
+    // Clients, and storage servers that still run, know it by its old address.
+    auto known = read_name_nodes(data.string());
+    auto address = start_at(known ? known->front() : "127.0.0.1:0");
+    if (!address && known && !some_run && address.error().message.contains("cannot listen")) address = start_at("127.0.0.1:0");
+    if (!address) return std::unexpected(std::move(address).error());
+    cluster.name_nodes = {*address};
     cluster.started.push_back("nm1");
   }
   RETURN_IF_ERROR(write_description(data, cluster.name_nodes, names));

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "client/inspect.h"
@@ -171,7 +172,7 @@ Status find_name_nodes(ClientOptions& options) {
 int run(const std::vector<std::string>& arguments) {
   auto parsed = parse_options(arguments);
   if (!parsed) {
-    Output out(false, false);
+    Output out(std::ranges::find(arguments, "--json") != arguments.end(), false);
     return fail_with(out, parsed.error().error, parsed.error().usage);
   }
   ClientOptions options = *std::move(parsed);

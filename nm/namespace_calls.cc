@@ -130,7 +130,10 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::move(wire::MoveRequest request, 
   wire::Command command;
   command.mutable_move()->set_from(request.from());
   command.mutable_move()->set_to(request.to());
-  return change(std::move(command), request.request(), std::move(user));
+  auto moved = co_await change(std::move(command), request.request(), std::move(user));
+  if (!moved) co_return moved;
+  if (auto path = catalogue_->path_of(FileId{moved->object_id()})) moved->set_path(*path);
+  co_return moved;
 }
 
 Task<Result<wire::ChangeReply>> NamespaceCalls::set_attributes(wire::SetAttributesRequest request, std::string user) {
