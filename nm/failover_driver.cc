@@ -204,12 +204,12 @@ Task<void> FailoverDriver::hand_over(Effect effect) {
   const Pair* pair = catalogue_->pair(effect.pair);
   const Server* acting = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
   Status status = fail(Code::kInternal, "no acting primary");
-  if (acting != nullptr) status = co_await drain_and_catch_up(acting->name, effect.server, effect.epoch);
+  if (acting != nullptr) status = co_await drain_and_catch_up(effect.pair, acting->name, effect.server, effect.epoch);
   if (!status) log_warning("hand-over to " + effect.server + " put off: " + status.error().to_string());
   perform(monitor_.handed_over(effect.pair, status.has_value(), env_.clock.now()));
 }
 
-Task<Status> FailoverDriver::drain_and_catch_up(std::string from, std::string to, Epoch epoch) {
+Task<Status> FailoverDriver::drain_and_catch_up(std::string pair, std::string from, std::string to, Epoch epoch) {
   // Nearly caught up first: writes wait only for the last few jobs.
   const Server* target = catalogue_->server(to);
   if (target == nullptr) co_return fail(Code::kInternal, to + " is unknown");
@@ -221,6 +221,7 @@ Task<Status> FailoverDriver::drain_and_catch_up(std::string from, std::string to
     auto pause = sleep_for(env_, kLookAgain);
     co_await pause;
   }
+  monitor_.draining(pair);
   wire::DrainRequest request;
   request.set_epoch(number(epoch));
   auto drained = co_await call_server<wire::DrainReply>(links_, from, wire::DRAIN, request);

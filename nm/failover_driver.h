@@ -54,7 +54,7 @@ class FailoverDriver {
   Task<void> resync(Effect effect);
   bool replaced(const std::string& name, Incarnation incarnation) const;
   Task<void> hand_over(Effect effect);
-  Task<Status> drain_and_catch_up(std::string from, std::string to, Epoch epoch);
+  Task<Status> drain_and_catch_up(std::string pair, std::string from, std::string to, Epoch epoch);
   Task<void> watch(std::string server, Incarnation incarnation, ProcessIdentity process);
   ReplicationWorker* worker(const std::string& server);
   bool is_alive(const std::string& server) const;

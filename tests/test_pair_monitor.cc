@@ -208,7 +208,10 @@ TEST_F(PairMonitorTest, ReturnResyncsThenHandsOver) {
   EXPECT_EQ(Story(), "resync ss1\n");
   CaughtUp("ss1");
   EXPECT_EQ(Story(), "hand-over to ss1\n");
+  EXPECT_EQ(Heartbeat("ss1_backup", 2), Epoch{12}) << "it serves on while the other half catches up";
+  monitor_.draining("ss1");
   EXPECT_EQ(Heartbeat("ss1_backup", 2), kNoEpoch) << "no lease while it is being drained";
+  lease_end_.clear();  // Drained, it gave it back.
   Do(monitor_.handed_over("ss1", true, now_));
   EXPECT_EQ(Story(), "begin-epoch ss1\nserve ss1 epoch 13\n");
   EXPECT_TRUE(Member("ss1_backup").in_sync);

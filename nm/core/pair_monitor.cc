@@ -247,11 +247,16 @@ Effects PairMonitor::caught_up(const std::string& server, bool ok, Instant now) 
   return effects;
 }
 
+void PairMonitor::draining(const std::string& name) {
+  Pair& pair = pairs_[name];
+  pair.draining = pair.handing_over;
+}
+
 Effects PairMonitor::handed_over(const std::string& name, bool ok, Instant now) {
   Effects effects;
   Pair& pair = pairs_[name];
   if (!pair.handing_over) return effects;
-  pair.handing_over = false;
+  pair.handing_over = pair.draining = false;
   pair.hand_over_at = now + settings_.failure_timeout;
   pair.serve = Serve::kNeedsEpoch;
   Member* home = member(name);
@@ -284,7 +289,7 @@ PairMonitor::HeartbeatAnswer PairMonitor::heartbeat(const std::string& server, I
   Pair& pair = pairs_[m->pair];
   // While another epoch is being proposed, or the primary is being drained, no lease
   // is given; an epoch of a proposal that fails is then simply renewed.
-  if (pair.acting == server && pair.serve == Serve::kServing && !pair.handing_over && epoch == pair.epoch) {
+  if (pair.acting == server && pair.serve == Serve::kServing && !pair.draining && epoch == pair.epoch) {
     answer.lease_epoch = pair.epoch;
   }
   m->last_answer = now;

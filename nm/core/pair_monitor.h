@@ -79,6 +79,8 @@ class PairMonitor {
   // The comparison is done, every job queued before its end is confirmed and
   // MemberInSync is committed (ok); or it failed and is to be tried again.
   [[nodiscard]] Effects caught_up(const std::string& server, bool ok, Instant now);
+  // DRAIN is sent next: the acting primary gets no lease any more. Until then it serves as ever.
+  void draining(const std::string& pair);
   // The hand-over ended: the old primary is drained and the home primary has
   // confirmed everything (ok), or not: then the old one goes on under a new epoch.
   [[nodiscard]] Effects handed_over(const std::string& pair, bool ok, Instant now);
@@ -125,6 +127,7 @@ class PairMonitor {
     bool fenced = false;  // The acting primary is known to hold no lease.
     Instant vacant_at{};  // Whoever acted before nobody did may hold a lease until then.
     bool handing_over = false;
+    bool draining = false;
     Instant hand_over_at{};  // None before.
   };
 
