@@ -91,10 +91,15 @@ Task<Result<Reply>> ReplicaCalls::serve(wire::ServeRequest request) {
 
 Task<Status> ReplicaCalls::drain(Epoch epoch) {
   CO_RETURN_IF_ERROR(state_->fence.begin_drain(epoch));
-  if (state_->fence.serving() != epoch) co_return Status{};  // Drained before.
+  if (state_->fence.serving() != epoch) {
+    if (drained_ == epoch) co_return Status{};
+    // Served by an earlier start of this server, which may not have come to announce all.
+    co_return fail(Code::kMoved, "this server does not serve any more, and did not drain");
+  }
   state_->edits.drop_all();
   co_await state_->changes.idle();
   CO_RETURN_IF_ERROR(co_await announcer_->flush());
+  drained_ = epoch;
   state_->fence.end_drain(epoch);
   state_->epoch_ended();
   log_info("drained epoch " + std::to_string(number(epoch)) + ", the lease is given back");

@@ -39,6 +39,7 @@ class ReplicaCalls : public PeerHandler {
   Announcer* announcer_;
   PeerHandler* clients_;
   std::function<void()> serving_;
+  Epoch drained_ = kNoEpoch;  // By this process, to the end.
 };
 
 }  // namespace understudy

@@ -367,6 +367,18 @@ TEST_F(StorageServerTest, ADrainedServerHasAnnouncedAllAndServesOnlyANewEpoch) {
   EXPECT_EQ(put(kFile, 9, 99, "now"), "9.1@9");
 }
 
+TEST_F(StorageServerTest, AnotherStartHasNotDrainedWhatAnEarlierOneServed) {
+  serve(7);
+  ASSERT_EQ(put(kFile, 7, 1, "x"), "7.1@7");
+  kill_server();
+  start_server();
+  wire::DrainRequest request;
+  request.set_epoch(7);
+  auto drained = order<wire::DrainReply>(wire::DRAIN, request);
+  ASSERT_FALSE(drained) << "what was not announced before it was killed is not announced now";
+  EXPECT_EQ(drained.error().code, Code::kMoved);
+}
+
 TEST_F(StorageServerTest, AnnouncesGoOnBehindWhatWasConfirmed) {
   serve(7);
   nm_.lose_announce_answers = 1;
