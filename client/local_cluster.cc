@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,6 +32,7 @@ namespace fs = std::filesystem;
 
 constexpr auto kStartLimit = 60s;
 constexpr auto kStopLimit = 20s;
+constexpr auto kFolderLimit = 5s;
 constexpr std::string_view kNameNodeProgram = "understudy-nm";
 constexpr std::string_view kStorageProgram = "understudy-ss";
 
@@ -97,6 +99,22 @@ Result<pid_t> spawn_detached(const std::vector<std::string>& arguments, const fs
   return pid;
 }
 
+// A server that was just killed holds its folder until its process is gone altogether.
+Status wait_for_folder(const fs::path& folder) {
+  auto limit = std::chrono::steady_clock::now() + kFolderLimit;
+  for (;;) {
+    int file = open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (file < 0) return {};  // The server says what is wrong.
+    bool free = flock(file, LOCK_EX | LOCK_NB) == 0;
+    close(file);
+    if (free) return {};
+    if (std::chrono::steady_clock::now() > limit) {
+      return fail(Code::kLocked, folder.string() + ": another process has this folder");
+    }
+    std::this_thread::sleep_for(5ms);
+  }
+}
+
 // Starts a server and waits until it listens; its address.
 Result<Address> start_server(const fs::path& folder, const std::string& name, std::vector<std::string> arguments) {
   std::error_code error;
@@ -105,6 +123,7 @@ Result<Address> start_server(const fs::path& folder, const std::string& name, st
   if (access(folder.c_str(), W_OK) != 0) {
     return fail(Code::kDenied, folder.string() + ": " + std::strerror(errno));
   }
+  RETURN_IF_ERROR(wait_for_folder(folder));
   fs::remove(folder / "address", error);
   std::string program = (fs::read_symlink("/proc/self/exe").parent_path() / program_of(name)).string();
   arguments.insert(arguments.begin(), {program, "--data", folder.string()});
