@@ -91,7 +91,9 @@ Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duratio
     if (outcome.result) co_return std::move(outcome.result);
     // A machine that lost its power says nothing, not even that it forgot the connection.
     if (env_.clock.now() >= silent_at) links_.hang_up(asked);
-    if (!may_pass(outcome.result.error().code)) co_return std::move(outcome.result);
+    if (!may_pass(outcome.result.error().code)) {
+      co_return std::unexpected(waiting.because(std::move(outcome.result.error())));
+    }
     if (outcome.sent) waiting.was_sent();
     auto going_on = waiting.again(std::move(outcome.result.error().message));
     if (!co_await going_on) co_return std::unexpected(waiting.error());

@@ -38,7 +38,9 @@ class Session::Patience {
   }
   // What the name node's refusal means for all that was tried before.
   Error because(Error refusal) {
-    if (!change_ || !sent_ || refusal.code != Code::kUnavailable) return refusal;
+    // A full disk refuses before it is known whether the request was done before.
+    bool blind = refusal.code == Code::kUnavailable || refusal.code == Code::kNoSpace;
+    if (!change_ || !sent_ || !blind) return refusal;
     reason_ = std::move(refusal.message);
     if (size_t advice = reason_.rfind("; "); advice != reason_.npos) reason_.resize(advice);
     return error();

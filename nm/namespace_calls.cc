@@ -212,7 +212,7 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::remove_file(wire::RemoveRequest 
     auto ended = co_await proposer_->propose(std::move(done));
     // The primary was replaced meanwhile: the next one gets a tombstone too.
     if (!ended && ended.error().code == Code::kStaleEpoch) continue;
-    if (!ended) co_return std::unexpected(ended.error());
+    if (!ended) co_return fail(Code::kUnavailable, "outcome unknown: the removal is begun (" + ended.error().message + ")");
     failover_->wake_workers();
     reply.set_raft_index(ended->raft_index());
     co_return reply;

@@ -4,7 +4,6 @@
 
 #include "common/base/log.h"
 #include "nm/catalogue_db.h"
-#include "nm/compare_calls.h"
 #include "nm/server_calls.h"
 
 namespace understudy {
@@ -352,9 +351,7 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
   if (!here) co_return;
   auto there = co_await call_server<wire::MemberStatReply>(links_, target_, wire::MEMBER_STAT, ask);
   if (!there) co_return;
-  auto compared = co_await compare_asking(links_, source, target_, job.object, half_view(*here), half_view(*there));
-  if (!compared) co_return;
-  HalvesPlan plan = *compared;
+  HalvesPlan plan = compare_halves(half_view(*here), half_view(*there));
   if (plan.set_aside) {
     const Server* server = catalogue_->server(target_);
     const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);

@@ -4,7 +4,6 @@
 
 #include "common/base/log.h"
 #include "nm/catalogue_db.h"
-#include "nm/compare_calls.h"
 #include "nm/replication_worker.h"
 #include "nm/server_calls.h"
 
@@ -168,9 +167,7 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     HalfView source_view = view_of(*here, id), target_view = view_of(*there, id);
     // A deletion that the log has stands, although the acting primary is yet to hear of it.
     if (target_view.deleted && !catalogue_->node(FileId{id})) continue;
-    auto plan = co_await compare_asking(links_, source, target_, FileId{id}, source_view, target_view);
-    if (!plan) co_return std::unexpected(plan.error());
-    one(id, source_view, target_view, *plan);
+    one(id, source_view, target_view, compare_halves(source_view, target_view));
   }
   std::map<uint64_t, Version> rescued;
   for (const Ahead& file : ahead) {
@@ -187,8 +184,10 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
 }
 
 // What only the target has, again as versions of the acting primary, compare-and-set on
-// what both have, each under the request that made it: so a client that repeats one
-// of them still gets one answer. Of those behind the newest only the small ones come.
+// what both have, each under the request that made it: so a client that repeats one of
+// them still gets one answer, and each checkpoint names what it named. Of those behind
+// the newest only the small ones come. Nobody reads them before the newest is there:
+// an older content would have a newer number than what a session saw.
 Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version keep, Version newest) {
   auto node = catalogue_->node(file);
   if (!node || node->kind != NodeKind::kFile || node->state == NodeState::kDeleting) {
@@ -218,7 +217,7 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
         continue;
       }
       auto bringing = tag_only ? bring_checkpoint(source, *node, head, std::move(record))
-                               : bring(source, *node, head, std::move(record));
+                               : bring(source, *node, head, std::move(record), fetched_to != newest);
       auto brought = co_await bringing;
       if (!brought && tag_only && brought.error().code == Code::kExists) continue;
       if (!brought) co_return brought;
@@ -247,7 +246,8 @@ Task<Result<Version>> Resync::bring_checkpoint(std::string source, Node node, Ve
   co_return from_wire(done->version());
 }
 
-Task<Result<Version>> Resync::bring(std::string source, Node node, Version expected, wire::VersionRecord record) {
+Task<Result<Version>> Resync::bring(std::string source, Node node, Version expected, wire::VersionRecord record,
+                                    bool more_follow) {
   const Pair* pair = catalogue_->pair(node.pair);
   std::shared_ptr<Peer> primary = links_->peer(source);
   if (pair == nullptr || !primary) co_return fail(Code::kUnavailable, source + " is not connected");
@@ -266,6 +266,7 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
   if (!is_big(record)) {
     wire::PutRequest put;
     describe(put);
+    put.set_more_follow(more_follow);
     auto done = co_await call<wire::VersionReply>(primary.get(), wire::PUT, put, kServerCallTimeout,
                                                   record.inline_content());
     if (!done) co_return std::unexpected(done.error());

@@ -126,8 +126,12 @@ Task<Result<Reply>> ClientCalls::put(wire::PutRequest request, Bytes body) {
                 .exclusive = request.exclusive(),
                 .expected = from_wire(request.expected())};
   FileId file = change.file;
+  if (request.more_follow()) {
+    state_->hidden_until[file] = state_->env.clock.now() + ServerState::kHiddenMax;
+  }
   RequestId id = change.request;
   auto done = co_await state_->changes.run(file, id, perform_put(std::move(change), std::move(body)));
+  if (!request.more_follow()) state_->hidden_until.erase(file);
   co_return version_reply(*state_, done);
 }
 
@@ -213,6 +217,7 @@ Task<Result<Reply>> ClientCalls::commit(wire::CommitRequest request) {
   FileId file = change.file;
   RequestId id = change.request;
   auto done = co_await state_->changes.run(file, id, perform_commit(std::move(change), std::move(request)));
+  state_->hidden_until.erase(file);
   co_return version_reply(*state_, done);
 }
 
@@ -249,6 +254,10 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
 // ---- Reads ------------------------------------------------------------------------
 
 Result<VersionInfo> ClientCalls::newest(FileId file, Version at_least) const {
+  if (auto hidden = state_->hidden_until.find(file);
+      hidden != state_->hidden_until.end() && state_->env.clock.now() < hidden->second) {
+    return fail(Code::kUnavailable, "a newer version is being brought back; try again");
+  }
   auto head = state_->store->info(file, {});
   if (at_least && (!head || head->head < at_least)) {
     if (!head && head.error().code != Code::kNotFound) return head;

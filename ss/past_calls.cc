@@ -80,6 +80,7 @@ Task<Result<Reply>> ClientCalls::checkpoint(wire::CheckpointRequest request) {
   FileId file = change.file;
   RequestId id = change.request;
   auto done = co_await state_->changes.run(file, id, perform_checkpoint(std::move(change)));
+  state_->hidden_until.erase(file);
   co_return version_reply(*state_, done);
 }
 

@@ -88,6 +88,11 @@ struct ServerState {
   std::unordered_map<FileId, Access> accesses;  // Never iterated; emptied when full.
   std::unordered_map<FileId, Counted> counted;  // Likewise: words and sentences by version.
 
+  // Files of which the name node brings versions back, oldest first: none of them is
+  // read before the newest has come, or whoever brings them is gone.
+  static constexpr Duration kHiddenMax = std::chrono::seconds(2);
+  std::unordered_map<FileId, Instant> hidden_until;  // Never iterated.
+
   std::string cluster_id;
   std::string durability = "async";
 

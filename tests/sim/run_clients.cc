@@ -1,5 +1,8 @@
 #include "tests/sim/run_clients.h"
 
+#include <cstdio>
+#include <cstdlib>
+
 #include "tests/sim/filled_files.h"
 
 namespace understudy::sim {
@@ -63,7 +66,15 @@ Task<void> RunClient::run() {
   stopped_ = true;
 }
 
+void RunClient::tell(const std::string& what, const std::string& answer) {
+  static const bool print = std::getenv("SIM_LOG") != nullptr;
+  if (!print) return;
+  double seconds = std::chrono::duration<double>(client_.world().now().time_since_epoch() - std::chrono::hours(1)).count();
+  std::fprintf(stderr, "%12.6f %-12s %s: %s\n", seconds, name_.c_str(), what.c_str(), answer.c_str());
+}
+
 void RunClient::check_error(const std::string& what, const Error& error, const Own* own) {
+  tell(what, error.to_string());
   bool fine = error.code == Code::kUnavailable || error.code == Code::kNotFound ||
               error.code == Code::kConflict || error.code == Code::kNoSpace;
   if (own != nullptr && own->state == Own::State::kPresent && error.code == Code::kNotFound) fine = false;
@@ -72,6 +83,7 @@ void RunClient::check_error(const std::string& what, const Error& error, const O
 
 void RunClient::note_write(Token token, const Result<wire::VersionReply>& reply, const std::string& what, Own* own) {
   if (reply) {
+    tell(what, "write " + std::to_string(token) + " is version " + client::version_of(reply->version()).to_string());
     ledger_->end_write(token, RunLedger::Outcome::kAcknowledged, client::version_of(reply->version()));
     if (own == nullptr) return;
     own->state = Own::State::kPresent;
@@ -137,10 +149,11 @@ Task<void> RunClient::remove(Own* own) {
   auto reply = co_await client_.session().change(wire::REMOVE, request);
   if (!reply) {
     check_error("DELETE " + own->path, reply.error(), own);
-    // Begun, it may end at any time.
+    // Begun, it may end at any time; what was really refused has not begun.
     if (reply.error().code == Code::kUnavailable) abandon(own);
     co_return;
   }
+  tell("DELETE " + own->path, "done");
   own->state = Own::State::kAbsent;
   own->makers.clear();
 }
@@ -152,6 +165,7 @@ Task<void> RunClient::move(Own* own) {
   request.set_to(to);
   auto reply = co_await client_.session().change(wire::MOVE, request);
   if (reply) {
+    tell("MOVE " + own->path, "is " + to);
     own->path = to;
   } else {
     check_error("MOVE " + own->path, reply.error(), own);

@@ -44,6 +44,8 @@ class RunClient {
   Task<void> move(Own* own);
   void note_write(Token token, const Result<wire::VersionReply>& reply, const std::string& what, Own* own);
   void note_read(const std::string& path, const Result<client::ReadAnswer>& answer, BytesView content, const Own* own);
+  // With SIM_LOG in the environment.
+  void tell(const std::string& what, const std::string& answer);
   // What may not be said whatever happens.
   void check_error(const std::string& what, const Error& error, const Own* own);
   void abandon(Own* own);

@@ -51,6 +51,7 @@ class SimClient {
 
   SimProcess& process() { return *process_; }
   Env& env() { return process_->env(); }
+  SimWorld& world() { return world_; }
   client::Session& session();
 
   // Begins a command line of the shell; it goes on while time passes.
