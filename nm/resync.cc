@@ -68,6 +68,7 @@ Task<Status> Resync::run() {
     Paused paused(worker_);
     co_await worker_->idle();
     CO_RETURN_IF_ERROR(co_await compare(source));
+    CO_RETURN_IF_ERROR(co_await end_waiting(source));
     worker_->set_compared(true);
     last_sequence = catalogue_->last_job_sequence();
   }
@@ -340,6 +341,57 @@ Task<Status> Resync::settle(wire::SetAsideRequest aside, std::map<uint64_t, wire
     if (!outcome) co_return std::unexpected(outcome.error());
   }
   co_return Status{};
+}
+
+// Jobs of the acting primary tell of versions that only the target had when it went. By now they
+// came back or are set aside, or were lost with a disk: nothing waits for them any more.
+Task<Status> Resync::end_waiting(std::string source) {
+  constexpr uint32_t kJobsAtOnce = 256;
+  const Server* acting = catalogue_->server(source);
+  if (acting == nullptr) co_return fail(Code::kInternal, source + " is unknown");
+  ServerId id = acting->id;
+  uint64_t after = 0;
+  while (true) {
+    std::vector<Job> page = catalogue_->jobs(id, after, kJobsAtOnce);
+    if (page.empty()) co_return Status{};
+    after = page.back().sequence;
+    wire::Command ended;
+    ended.mutable_jobs_done()->set_target(source);
+    for (const Job& job : page) {
+      if (!job.to || job.kind == JobKind::kDelete) continue;
+      auto* item = ended.mutable_jobs_done()->add_items();
+      item->set_object_id(number(job.object));
+      to_wire(job.to, item->mutable_to());
+      item->set_newest_lsn(number(job.newest_lsn));
+      item->set_bytes(job.bytes);
+      CO_ASSIGN_OR_RETURN(bool here, co_await holds(source, job.object, job.to));
+      CO_ASSIGN_OR_RETURN(bool there, co_await holds(target_, job.object, job.to));
+      if (here || there) continue;
+      auto path = catalogue_->path_of(job.object);
+      auto* event = ended.add_events();
+      event->set_kind("lost");
+      event->set_server(target_);
+      event->set_file_id(number(job.object));
+      event->set_path(path ? *path : "");
+      to_wire(job.to, event->mutable_version());
+      event->set_text(event->path() + ": version " + job.to.to_string() + " was only on the earlier disk of " + target_ +
+                      ", and is lost with it");
+    }
+    if (ended.jobs_done().items_size() == 0) continue;
+    auto outcome = co_await proposer_->propose(std::move(ended));
+    if (!outcome) co_return std::unexpected(outcome.error());
+  }
+}
+
+Task<Result<bool>> Resync::holds(std::string server, FileId file, Version version) {
+  constexpr int kRecentMax = 64;  // Beyond, who holds the newest is taken to hold it.
+  wire::MemberStatRequest ask;
+  ask.set_file_id(number(file));
+  auto stat = co_await call_server<wire::MemberStatReply>(links_, server, wire::MEMBER_STAT, ask);
+  if (!stat) co_return std::unexpected(stat.error());
+  auto is_it = [&](const auto& one) { return from_wire(one) == version; };
+  co_return is_it(stat->head()) || stat->recent_size() >= kRecentMax || std::ranges::any_of(stat->recent(), is_it) ||
+      std::ranges::any_of(stat->divergent(), is_it);
 }
 
 Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
