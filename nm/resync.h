@@ -45,14 +45,11 @@ class Resync {
   Task<Result<Version>> rescue(std::string source, FileId file, Version keep, Version newest);
   // One version's content to the acting primary, behind `expected`.
   Task<Result<Version>> bring_checkpoint(std::string source, Node node, Version expected, wire::VersionRecord record);
-<<<<<<< Updated upstream
   Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record,
                               bool more_follow);
-=======
   Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record);
   Task<Status> end_waiting(std::string source);
   Task<Result<bool>> holds(std::string server, FileId file, Version version);
->>>>>>> Stashed changes
   Task<Status> until_jobs_done(uint64_t last_sequence);
 
   Env& env_;
