@@ -166,7 +166,9 @@ Task<Result<wire::WaitReply>> ClusterCalls::wait_for_pair(PairId id, FileId scop
       // All that is committed by now is announced, and so in the queue, up to the mark.
       ServerId acting_id = acting->id;
       Epoch epoch = pair->epoch;
-      auto flushed = co_await call_server<wire::FlushReply>(links_, acting->name, wire::FLUSH, wire::FlushRequest());
+      std::string name = acting->name;
+      Duration patience = std::clamp<Duration>(end - env_.clock.now(), std::chrono::milliseconds(100), kServerCallTimeout);
+      auto flushed = co_await call_server<wire::FlushReply>(links_, name, wire::FLUSH, wire::FlushRequest(), patience);
       const Pair* now = catalogue_->pair(id);
       if (flushed && now != nullptr && now->epoch == epoch && now->acting == acting_id) {
         mark = Lsn{flushed->announced_lsn()};
@@ -174,7 +176,7 @@ Task<Result<wire::WaitReply>> ClusterCalls::wait_for_pair(PairId id, FileId scop
         marked_under = epoch;
         continue;
       }
-      reply.set_why("the acting primary does not answer");
+      reply.set_why(name + " has not announced all of its versions");
     } else {
       Lag at_primary = catalogue_->jobs_left(acting->id, Lsn{UINT64_MAX}, scope);
       if (other == nullptr) {

@@ -30,10 +30,11 @@ Task<Result<R>> not_connected(std::string server) {
 
 // Sent at once. UNAVAILABLE if the server is not connected, or its connection is lost.
 template <class R, class M>
-Task<Result<R>> call_server(ServerLinks* links, const std::string& server, wire::MessageType type, const M& request) {
+Task<Result<R>> call_server(ServerLinks* links, const std::string& server, wire::MessageType type, const M& request,
+                            Duration timeout = kServerCallTimeout) {
   std::shared_ptr<Peer> peer = links->peer(server);
   if (!peer) return not_connected<R>(server);
-  return call<R>(peer.get(), type, request, kServerCallTimeout);
+  return call<R>(peer.get(), type, request, timeout);
 }
 
 inline Version from_wire(const wire::VersionNumber& v) { return {Epoch{v.epoch()}, v.counter()}; }
