@@ -129,7 +129,9 @@ Task<Result<wire::Location>> Session::locate(std::string path, Create create, wi
   }
   // A bound on memory; the cache is short-lived anyway.
   if (locations_.size() > 10'000) locations_.clear();
-  locations_[path] = {location, env_.clock.now() + kLocationLife};
+  Cached& cached = locations_[path];
+  cached = {location, env_.clock.now() + kLocationLife};
+  cached.location.clear_created();  // That was this asker.
   co_return location;
 }
 

@@ -72,6 +72,9 @@ Task<Result<wire::LocateReply>> NamespaceCalls::locate(wire::LocateRequest reque
     *reply.mutable_location() = location(*found);
     co_return reply;
   }
+  if (found && found->kind == NodeKind::kFile && location(*found).newest_absent()) {
+    co_return fail(Code::kUnavailable, request.path() + ": there may be one, on the half that is away; wait for it");
+  }
   wire::Command command;
   *command.mutable_request() = request.request();
   command.set_user(user);
@@ -321,6 +324,7 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::forget_unborn(uint64_t object_id
   auto node = catalogue_->node(FileId{object_id});
   if (!node || node->kind != NodeKind::kFile) co_return fail(Code::kNotFound, "no such file any more");
   if (node->announced) co_return fail(Code::kExists, "the file has a version");
+  if (location(*node).newest_absent()) co_return fail(Code::kUnavailable, "a version may be on the half that is away");
   auto removed = co_await remove_at_primary(object_id, {}, user, end, /*only_unborn=*/true);
   if (!removed) co_return std::unexpected(removed.error());
   wire::Command done;
