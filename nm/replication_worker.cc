@@ -372,6 +372,14 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
     done(job);
     co_return;
   }
+  if (!plan.set_aside && !plan.metadata && plan.from == job.from && plan.to == job.to) {
+    // The job was right; what it needs cannot be had now (a damaged chunk, say). It
+    // stays, and is tried again, but not in a circle.
+    log_warning("the versions of " + std::to_string(number(job.object)) + " cannot be brought to " + target_ + " now");
+    auto pause = sleep_for(env_, kRetryAfter);
+    co_await pause;
+    co_return;
+  }
   // In one step: without a job, the target would count as having everything.
   wire::Command command;
   auto* add = command.mutable_add_jobs();
