@@ -120,6 +120,7 @@ void Catalogue::announce_item(const Server& server, const Pair& pair, const wire
 void Catalogue::jobs_done(const wire::JobsDone& command, Change& change) {
   Server* target = store_->server_named(command.target());
   if (!target) return change.refuse(Code::kNotFound, command.target() + ": no such server");
+  target->confirmed_lsn = std::max(target->confirmed_lsn, Lsn{command.confirmed_lsn()});
   uint64_t gone = 0;
   for (const auto& item : command.items()) gone += job_done(target->id, item);
   change.outcome.set_count(gone);

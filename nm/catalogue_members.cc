@@ -129,10 +129,11 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
     return;
   }
   change.outcome.set_new_incarnation(request.incarnation() != server.incarnation);
-  if (request.log_end_lsn() < number(server.announced_lsn)) {
+  if (request.log_end_lsn() < number(std::max(server.announced_lsn, server.confirmed_lsn))) {
     // An older copy of the folder: what it announced is not there any more.
     server.in_sync = false;
-    server.announced_lsn = Lsn{request.log_end_lsn()};
+    server.announced_lsn = std::min(server.announced_lsn, Lsn{request.log_end_lsn()});
+    server.confirmed_lsn = Lsn{request.log_end_lsn()};
     change.outcome.set_rolled_back(true);
   }
   server.failed = false;
@@ -157,6 +158,7 @@ void Catalogue::take_store(Server& server, const wire::RegisterServer& command, 
   server.failed = false;
   server.replaced = false;
   server.announced_lsn = kNoLsn;
+  server.confirmed_lsn = kNoLsn;
   queue_all_names(server.id, change);
   change.outcome.set_pair(store_->pairs[server.pair].name);
   change.outcome.set_new_store(true);

@@ -26,7 +26,7 @@ CREATE TABLE servers(
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, pair INTEGER NOT NULL, is_backup INTEGER NOT NULL, store_id TEXT NOT NULL,
   incarnation INTEGER NOT NULL, address TEXT NOT NULL, machine TEXT NOT NULL, pid INTEGER NOT NULL,
   pid_start_time INTEGER NOT NULL, in_sync INTEGER NOT NULL, failed INTEGER NOT NULL, replaced INTEGER NOT NULL,
-  announced_lsn INTEGER NOT NULL);
+  announced_lsn INTEGER NOT NULL, confirmed_lsn INTEGER NOT NULL);
 CREATE TABLE retired_stores(store_id TEXT PRIMARY KEY, server TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pairs(
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, home INTEGER NOT NULL, backup INTEGER NOT NULL, acting INTEGER NOT NULL,
@@ -182,7 +182,7 @@ Status CatalogueStore::load() {
 
   auto server = db_->statement(
       "SELECT id, name, pair, is_backup, store_id, incarnation, address, machine, pid, pid_start_time, in_sync, failed, "
-      "replaced, announced_lsn FROM servers");
+      "replaced, announced_lsn, confirmed_lsn FROM servers");
   while (step(server)) {
     ServerId id{server.column_uint64(0)};
     servers[id] = {.id = id,
@@ -198,7 +198,8 @@ Status CatalogueStore::load() {
                    .in_sync = server.column_uint64(10) != 0,
                    .failed = server.column_uint64(11) != 0,
                    .replaced = server.column_uint64(12) != 0,
-                   .announced_lsn = Lsn{server.column_uint64(13)}};
+                   .announced_lsn = Lsn{server.column_uint64(13)},
+                   .confirmed_lsn = Lsn{server.column_uint64(14)}};
   }
   auto pair = db_->statement("SELECT id, name, home, backup, acting, epoch, files, bytes FROM pairs");
   while (step(pair)) {
@@ -240,11 +241,11 @@ void CatalogueStore::write_back() {
   for (const auto& [id, server] : servers) {
     auto stored = stored_servers_.find(id);
     if (stored != stored_servers_.end() && stored->second == server) continue;
-    auto put = db_->statement("INSERT OR REPLACE INTO servers VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)");
+    auto put = db_->statement("INSERT OR REPLACE INTO servers VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)");
     put.bind(number(id)).bind_text(server.name).bind(number(server.pair)).bind(uint64_t{server.is_backup});
     put.bind_text(server.store_id).bind(server.incarnation).bind_text(server.address).bind_text(server.machine);
     put.bind(server.pid).bind(server.pid_start_time).bind(uint64_t{server.in_sync}).bind(uint64_t{server.failed});
-    put.bind(uint64_t{server.replaced}).bind(number(server.announced_lsn));
+    put.bind(uint64_t{server.replaced}).bind(number(server.announced_lsn)).bind(number(server.confirmed_lsn));
     run(put);
   }
   for (const auto& [id, pair] : pairs) {

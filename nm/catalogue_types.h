@@ -62,6 +62,7 @@ struct Server {
   bool failed = false;
   bool replaced = false;        // An empty store may come under this name.
   Lsn announced_lsn = kNoLsn;   // Of the store id; everything up to here was announced.
+  Lsn confirmed_lsn = kNoLsn;   // Of the store id; it said that its log was durable up to here.
   bool operator==(const Server&) const = default;
 };
 

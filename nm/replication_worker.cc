@@ -154,6 +154,7 @@ Task<void> ReplicationWorker::commit_done() {
   wire::Command command;
   auto* jobs_done = command.mutable_jobs_done();
   jobs_done->set_target(target_);
+  jobs_done->set_confirmed_lsn(std::exchange(confirmed_lsn_, 0));
   for (auto& item : done_) *jobs_done->add_items() = std::move(item);
   done_.clear();
   auto outcome = co_await proposer_->propose(std::move(command));
@@ -262,6 +263,7 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
   if (apply.items_size() > 0) {
     auto applied = co_await call_server<wire::ApplyReply>(links_, target_, wire::APPLY, apply);
     if (!applied || applied->outcomes_size() != apply.items_size()) co_return false;
+    confirmed_lsn_ = applied->lsn();
     for (int k = 0; k < applied->outcomes_size(); ++k) {
       const auto& outcome = applied->outcomes(k);
       size_t i = job_of_item[static_cast<size_t>(k)];

@@ -65,6 +65,7 @@ class ReplicationWorker {
   std::set<FileId> under_way_;   // Objects in a batch, until their JobsDone is committed.
   size_t batches_ = 0;
   std::vector<wire::JobDone> done_;
+  uint64_t confirmed_lsn_ = 0;  // How far the target's log was durable at its last answer.
   TaskGroup tasks_;
 };
 

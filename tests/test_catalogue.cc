@@ -515,6 +515,15 @@ TEST_F(CatalogueTest, Registration) {
   done(a);
   EXPECT_EQ(done(hello("ss1", kStoreA, false, 100)).announced_lsn(), 100u);
   EXPECT_TRUE(server("ss1").in_sync);
+  // What it only holds for its partner counts too: a folder that lost that is no whole one.
+  wire::Command confirmed;
+  confirmed.mutable_jobs_done()->set_target("ss1");
+  confirmed.mutable_jobs_done()->set_confirmed_lsn(150);
+  done(confirmed);
+  EXPECT_FALSE(done(hello("ss1", kStoreA, false, 150)).rolled_back());
+  EXPECT_TRUE(done(hello("ss1", kStoreA, false, 149)).rolled_back());
+  EXPECT_FALSE(server("ss1").in_sync);
+  EXPECT_EQ(server("ss1").announced_lsn, Lsn{100});
   // Empty under a known name while nobody else holds all: refused until it is given up.
   refused(Code::kConflict, hello("ss1", kStoreC));
   auto back = done(hello("ss1", kStoreA, false, 60));
