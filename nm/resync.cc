@@ -63,6 +63,7 @@ Task<Status> Resync::run() {
   const Server* acting = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
   if (acting == nullptr || acting->name == target_) co_return fail(Code::kUnavailable, "nobody to compare with");
   std::string source = acting->name;
+  incarnation_ = server->incarnation;
   uint64_t last_sequence = 0;
   {
     Paused paused(worker_);
@@ -397,7 +398,9 @@ Task<Result<bool>> Resync::holds(std::string server, FileId file, Version versio
 Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
   while (true) {
     const Server* server = catalogue_->server(target_);
-    if (server == nullptr || server->failed || !links_->peer(target_)) {
+    // A new start of it is compared anew, and gets nothing before.
+    bool same = server != nullptr && server->incarnation == incarnation_;
+    if (!same || server->failed || !links_->peer(target_)) {
       co_return fail(Code::kUnavailable, target_ + " went away during its resync");
     }
     progress_.files_left = catalogue_->lag(server->id).jobs;

@@ -53,6 +53,7 @@ class Resync {
 
   Env& env_;
   std::string target_;
+  Incarnation incarnation_ = 0;  // Of the target, when the comparison began.
   Catalogue* catalogue_;
   Proposer* proposer_;
   ServerLinks* links_;
