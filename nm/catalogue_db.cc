@@ -133,6 +133,7 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kJobsDone: return jobs_done(command.jobs_done(), change);
     case C::kAddJobs: return add_jobs(command.add_jobs(), change);
     case C::kReplaceServer: return replace_server(command.replace_server(), change);
+    case C::kPreferPrimary: return prefer_primary(command.prefer_primary(), change);
     case C::kAddEvents: return;
     case C::CHANGE_NOT_SET: break;
   }

@@ -52,6 +52,7 @@ class RemoveDone;
 class RemoveFolder;
 class RemoveIntent;
 class RemoveLink;
+class PreferPrimary;
 class ReplaceServer;
 class SetAttributes;
 }  // namespace wire
@@ -204,6 +205,7 @@ class Catalogue {
   void member_in_sync(const wire::MemberInSync& command, Change& change);
   void begin_epoch(const wire::BeginEpoch& command, Change& change);
   void replace_server(const wire::ReplaceServer& command, Change& change);
+  void prefer_primary(const wire::PreferPrimary& command, Change& change);
   // catalogue_jobs.cc
   void announced(const wire::Announced& command, Change& change);
   void jobs_done(const wire::JobsDone& command, Change& change);

@@ -222,6 +222,17 @@ void Catalogue::begin_epoch(const wire::BeginEpoch& command, Change& change) {
   change.outcome.set_pair(pair->name);
 }
 
+void Catalogue::prefer_primary(const wire::PreferPrimary& command, Change& change) {
+  Pair* pair = store_->pair_named(command.pair());
+  Server* server = store_->server_named(command.server());
+  if (!pair) return change.refuse(Code::kNotFound, command.pair() + ": no such pair");
+  if (!server || server->pair != pair->id) {
+    return change.refuse(Code::kNotFound, fmt::format("{}: no server of the pair {}", command.server(), command.pair()));
+  }
+  pair->preferred = server->id == pair->home ? kNoServer : server->id;
+  change.outcome.set_pair(pair->name);
+}
+
 void Catalogue::replace_server(const wire::ReplaceServer& command, Change& change) {
   Server* server = store_->server_named(command.server());
   if (!server) return change.refuse(Code::kNotFound, command.server() + ": no such server");

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <iterator>
+
 namespace understudy {
 namespace {
 
-constexpr uint64_t kFormat = 1;
-
+// Format 1. Later formats add their step to kSteps, at its end; a step never changes
+// once it has been on somebody's disk.
 // Ids above 2^63 sort below zero in SQLite; a partition's ids stay one range.
 constexpr const char* kSchema = R"(
 CREATE TABLE cluster(
@@ -43,6 +45,14 @@ CREATE TABLE requests(
 CREATE UNIQUE INDEX requests_by_number ON requests(client, sequence);
 CREATE TABLE events(id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 )";
+
+// kSteps[i] makes format i + 2 of format i + 1. They run in one transaction when a
+// database is opened, a new one's too.
+constexpr const char* kSteps[] = {
+    // 2: who is to act as primary, where an operator said so.
+    "ALTER TABLE pairs ADD COLUMN preferred INTEGER NOT NULL DEFAULT 0",
+};
+constexpr uint64_t kFormat = 1 + std::size(kSteps);
 
 constexpr const char* kNodeColumns =
     "id, parent, name, kind, state, owner, pair, access_generation, created_us, modified_us, mode, link_target, "
@@ -103,9 +113,8 @@ std::string new_database_cluster_row(const std::string& database_id) {
   return fmt::format(
       "INSERT INTO cluster VALUES(1, '{}', '', 0, 0, 16, 1, 1, 1, 0, 0);"
       "INSERT INTO nodes VALUES(1, 0, '/', 2, 1, '', 0, 0, 0, 0, 0, x'', 0, 0, 0, 0, 0, 0);"
-      "INSERT INTO nodes VALUES(2, 0, 'trash', 2, 1, '', 0, 0, 0, 0, 0, x'', 0, 0, 0, 0, 0, 0);"
-      "PRAGMA user_version={}",
-      database_id, kFormat);
+      "INSERT INTO nodes VALUES(2, 0, 'trash', 2, 1, '', 0, 0, 0, 0, 0, x'', 0, 0, 0, 0, 0, 0);",
+      database_id);
 }
 
 }  // namespace
@@ -127,12 +136,18 @@ Status CatalogueStore::prepare(const std::string& new_database_id) {
     if (found) format = version.column_uint64(0);
   }
   if (format == kFormat) return {};
-  if (format != 0) {
+  if (format > kFormat) {
     return fail(Code::kInvalid, fmt::format("{}: format {}, this program knows {}", db_->path(), format, kFormat));
   }
   RETURN_IF_ERROR(db_->begin());
-  auto made = db_->execute(kSchema);
-  if (made) made = db_->execute(new_database_cluster_row(new_database_id).c_str());
+  Status made;
+  if (format == 0) {
+    made = db_->execute(kSchema);
+    if (made) made = db_->execute(new_database_cluster_row(new_database_id).c_str());
+    format = 1;
+  }
+  for (; made && format < kFormat; ++format) made = db_->execute(kSteps[format - 1]);
+  if (made) made = db_->execute(fmt::format("PRAGMA user_version={}", kFormat).c_str());
   if (made) return db_->commit();
   db_->rollback();
   return made;
@@ -201,7 +216,7 @@ Status CatalogueStore::load() {
                    .announced_lsn = Lsn{server.column_uint64(13)},
                    .confirmed_lsn = Lsn{server.column_uint64(14)}};
   }
-  auto pair = db_->statement("SELECT id, name, home, backup, acting, epoch, files, bytes FROM pairs");
+  auto pair = db_->statement("SELECT id, name, home, backup, acting, epoch, files, bytes, preferred FROM pairs");
   while (step(pair)) {
     PairId id{pair.column_uint64(0)};
     pairs[id] = {.id = id,
@@ -211,7 +226,8 @@ Status CatalogueStore::load() {
                  .acting = ServerId{pair.column_uint64(4)},
                  .epoch = Epoch{pair.column_uint64(5)},
                  .files = pair.column_uint64(6),
-                 .bytes = pair.column_uint64(7)};
+                 .bytes = pair.column_uint64(7),
+                 .preferred = ServerId{pair.column_uint64(8)}};
   }
   auto retired = db_->statement("SELECT store_id, server FROM retired_stores");
   while (step(retired)) retired_stores[std::string(retired.column_bytes(0))] = retired.column_bytes(1);
@@ -251,9 +267,10 @@ void CatalogueStore::write_back() {
   for (const auto& [id, pair] : pairs) {
     auto stored = stored_pairs_.find(id);
     if (stored != stored_pairs_.end() && stored->second == pair) continue;
-    auto put = db_->statement("INSERT OR REPLACE INTO pairs VALUES(?1,?2,?3,?4,?5,?6,?7,?8)");
+    auto put = db_->statement("INSERT OR REPLACE INTO pairs VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)");
     put.bind(number(id)).bind_text(pair.name).bind(number(pair.home)).bind(number(pair.backup));
     put.bind(number(pair.acting)).bind(number(pair.epoch)).bind(pair.files).bind(pair.bytes);
+    put.bind(number(pair.preferred));
     run(put);
   }
   for (const auto& [store_id, server] : retired_stores) {

@@ -75,6 +75,7 @@ struct Pair {
   Epoch epoch = kNoEpoch;
   uint64_t files = 0;             // Announced ones, and their bytes.
   uint64_t bytes = 0;
+  ServerId preferred = kNoServer;  // Who is to act whenever it can: none said is the home primary.
 
   bool operator==(const Pair&) const = default;
   ServerId other_half(ServerId server) const { return server == home ? backup : home; }
