@@ -247,6 +247,7 @@ Task<Result<ReplyMessage>> Session::file_call(FileCall call) {
   ReplyMessage message;
   if (!message.ParseFromString(answer->reply.message)) co_return std::unexpected(garbled());
   if constexpr (requires { message.version(); }) saw(answer->location.file_id(), message.version());
+  if constexpr (requires { message.set_file_id(0); }) message.set_file_id(answer->location.file_id());
   co_return message;
 }
 
@@ -399,6 +400,7 @@ Task<Result<wire::VersionReply>> Session::edit_commit(Edit edit) {
   wire::VersionReply reply;
   if (!reply.ParseFromString(outcome.result->message)) co_return std::unexpected(garbled());
   saw(edit.location.file_id(), reply.version());
+  reply.set_file_id(edit.location.file_id());
   co_return reply;
 }
 

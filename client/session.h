@@ -41,6 +41,7 @@ struct ReadWant {
 
 struct ReadAnswer {
   Bytes bytes;
+  FileId file = kNoFile;
   Version version{};
   uint64_t size_bytes = 0;
   uint32_t mode = 0;

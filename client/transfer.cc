@@ -153,6 +153,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         wire::VersionReply reply;
         if (!reply.ParseFromString(outcome.result->message)) co_return std::unexpected(garbled());
         saw(location.file_id(), reply.version());
+        reply.set_file_id(location.file_id());
         co_return reply;
       }
       Error& error = outcome.result.error();
@@ -267,6 +268,7 @@ Task<Result<ReadAnswer>> Session::read(std::string path, ReadWant want) {
       wire::ReadReply reply;
       if (!reply.ParseFromString(outcome.result->message)) co_return std::unexpected(garbled());
       answer.bytes = std::move(outcome.result->body);
+      answer.file = FileId{location.file_id()};
       answer.version = version_of(reply.version());
       answer.size_bytes = reply.size_bytes();
       answer.mode = reply.mode();
