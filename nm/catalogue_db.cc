@@ -135,7 +135,7 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kReplaceServer: return replace_server(command.replace_server(), change);
     case C::kPreferPrimary: return prefer_primary(command.prefer_primary(), change);
     case C::kAddEvents: return;
-    case C::CHANGE_NOT_SET: break;
+    default: break;  // Also those whose code is yet to come.
   }
   // Guessing would make this copy differ from the others for good.
   change.refuse(Code::kInternal, "a command that this program does not know");
