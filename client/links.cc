@@ -1,5 +1,7 @@
 #include "client/links.h"
 
+#include <algorithm>
+
 #include "common/wire/call.h"
 #include "common/wire/understudy.pb.h"
 
@@ -25,15 +27,21 @@ struct Links::Link {
   Notifier changed;
 };
 
-Links::Links(Env& env, std::string user) : env_(env), user_(std::move(user)), tasks_(env.executor) {}
+Links::Links(Env& env, std::string user, std::vector<Address> name_nodes)
+    : env_(env), user_(std::move(user)), name_nodes_(std::move(name_nodes)), tasks_(env.executor) {}
 
 Links::~Links() = default;
 
 Task<void> Links::dial(std::shared_ptr<Link> link) {
   auto connecting = env_.net.connect(link->address, kDialTimeout);
   auto connection = co_await connecting;
+  bool name_node = std::ranges::find(name_nodes_, link->address) != name_nodes_.end();
+  auto role = name_node ? PeerIdentity::Role::kNameNode : PeerIdentity::Role::kStorageServer;
   if (!connection) {
     link->refused = std::move(connection).error();
+  } else if (!(*connection)->identity().may_be(role)) {
+    link->refused = {Code::kUnavailable, link->address + ": is no " + (name_node ? "name node" : "storage server") +
+                                             " of this cluster, by its certificate"};
   } else {
     auto peer = std::make_shared<Peer>(env_, *std::move(connection), nullptr);
     tasks_.spawn(run_peer(peer));

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/env/env.h"
 #include "common/env/sync.h"
@@ -21,7 +22,8 @@ struct CallOutcome {
 
 class Links {
  public:
-  Links(Env& env, std::string user);
+  // Who answers at one of `name_nodes` must be a name node, everybody else a storage server.
+  Links(Env& env, std::string user, std::vector<Address> name_nodes);
   ~Links();
   Links(const Links&) = delete;
   Links& operator=(const Links&) = delete;
@@ -39,6 +41,7 @@ class Links {
 
   Env& env_;
   std::string user_;
+  std::vector<Address> name_nodes_;
   std::map<Address, std::shared_ptr<Link>> links_;
   TaskGroup tasks_;
 };

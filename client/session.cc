@@ -43,7 +43,7 @@ Error refusal(Error error, const std::string& path, const wire::Location& locati
 }
 
 Session::Session(Env& env, SessionOptions options)
-    : env_(env), options_(std::move(options)), links_(env, options_.user), client_id_(env.random.next() | 1) {
+    : env_(env), options_(std::move(options)), links_(env, options_.user, options_.name_nodes), client_id_(env.random.next() | 1) {
   CHECK(!options_.name_nodes.empty());
 }
 

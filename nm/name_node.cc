@@ -51,6 +51,13 @@ Reserve reserve_for(const wire::Command& command) {
   }
 }
 
+std::string not_who_it_says(const PeerIdentity& identity, const std::string& server) {
+  if (identity.role == PeerIdentity::Role::kNone) {
+    return printable(server) + " shows no certificate; let it join with --join-token";
+  }
+  return "a server whose certificate says " + printable(identity.name) + " cannot register as " + printable(server);
+}
+
 template <class Message>
 Result<Reply> reply_with(Result<Message> message) {
   if (!message) return std::unexpected(std::move(message).error());
@@ -332,6 +339,9 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(RegisterRequest, request);
       if (session->role != wire::HelloRequest::STORAGE_SERVER) co_return fail(Code::kDenied, "only storage servers register");
       std::string server = request.server();
+      if (!session->peer->identity().may_be(PeerIdentity::Role::kStorageServer, server)) {
+        co_return fail(Code::kDenied, not_who_it_says(session->peer->identity(), server));
+      }
       auto reply = co_await failover_->handle_register(session->peer, std::move(request));
       if (reply) session->server = server;
       // No crowd of clients holds up a storage server.

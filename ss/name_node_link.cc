@@ -82,6 +82,9 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
   hello.set_name(state_->options.name);
   hello.set_cluster_id(state_->cluster_id);
   CO_ASSIGN_OR_RETURN(auto connection, co_await state_->env.net.connect(address, kConnectTimeout));
+  if (!connection->identity().may_be(PeerIdentity::Role::kNameNode)) {
+    co_return fail(Code::kUnavailable, address + ": is no name node of this cluster, by its certificate; check --nm");
+  }
   peer_ = std::make_unique<Peer>(state_->env, std::move(connection), this,
                                  PeerOptions{.handled_bytes_max = ServerState::kNameNodeBytesMax});
   connected.tasks.spawn(peer_->run());

@@ -172,6 +172,8 @@ class ClientTest : public testing::Test {
   void start(const std::string& name) {
     FakeCluster* cluster = &cluster_;
     Address address = name + ":7000";
+    bool name_node = name == "nm";
+    world_.host(name).act_as(name_node ? PeerIdentity::Role::kNameNode : PeerIdentity::Role::kStorageServer, name);
     servers_[name] = &world_.start(world_.host(name), name, [cluster, name, address](Env& env) {
       return FakeServer::serve(env, cluster, name, address);
     });

@@ -117,6 +117,8 @@ Task<Result<ReplyWithBody<wire::ReadReply>>> receive(Future<Result<Reply>> waiti
 class StorageServerTest : public ::testing::Test {
  protected:
   void SetUp() override {
+    world_.host("nm").act_as(PeerIdentity::Role::kNameNode, "nm1");
+    world_.host("ss1").act_as(PeerIdentity::Role::kStorageServer, "ss1");
     world_.start(world_.host("nm"), "nm", [this](Env& env) { return nm_.run(env); });
     start_server();
   }

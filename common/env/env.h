@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/result.h"
@@ -38,6 +39,24 @@ class Clock {
 // a listen address lets the kernel choose.
 using Address = std::string;
 
+// Who the other end of a connection has proven to be, by a certificate of the cluster's
+// authority. Of a dialled connection known at once; of an accepted one from its first byte
+// on, so a handler always knows it. The same until the end.
+struct PeerIdentity {
+  enum class Role : uint8_t { kNone, kNameNode, kStorageServer };
+  // False: a plaintext connection (--insecure), on which nobody proves anything and
+  // everybody can listen. Who asks for proof asks only where this is true.
+  bool secured = false;
+  Role role = Role::kNone;  // kNone: it has no certificate: a client, or a server that wants to join.
+  std::string name;         // Of the server: "nm1", "ss1_backup"; empty with kNone.
+  // SHA-256 of its public key; empty with kNone, and in the simulator.
+  std::string key;
+
+  // Whether this is that server, as far as anybody can prove anything here.
+  bool may_be(Role wanted, std::string_view server) const { return !secured || (role == wanted && name == server); }
+  bool may_be(Role wanted) const { return !secured || role == wanted; }
+};
+
 // An ordered, reliable byte stream with a peer, as TCP gives it. Closing is
 // destroying, or close().
 class Connection {
@@ -53,6 +72,7 @@ class Connection {
   // Breaks the connection for both sides: waiting reads and writes fail.
   virtual void close() = 0;
   virtual Address peer() const = 0;
+  virtual const PeerIdentity& identity() const = 0;
 };
 
 class Listener {

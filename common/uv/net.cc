@@ -328,6 +328,11 @@ class UvConnection final : public Connection {
   Future<Status> write(std::vector<Bytes> pieces) override { return stream_->write(std::move(pieces)); }
   void close() override { stream_->close(); }
   Address peer() const override { return stream_->peer(); }
+  // TCP proves nothing; common/tls does, over this.
+  const PeerIdentity& identity() const override {
+    static const PeerIdentity kNobody;
+    return kNobody;
+  }
 
  private:
   Stream* stream_;

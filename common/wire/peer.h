@@ -80,6 +80,8 @@ class Peer {
 
   bool closed() const { return closed_; }
   const Address& address() const { return address_; }
+  // Who the other end has proven to be.
+  const PeerIdentity& identity() const { return connection_->identity(); }
   // Is not counted any more.
   void leave_crowd();
   // In memory for this connection, as its crowd counts it; when it last moved on.

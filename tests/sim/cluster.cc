@@ -90,6 +90,11 @@ Cluster::~Cluster() {
 
 Result<SimMain> Cluster::program(const std::string& name, const std::vector<std::string>& arguments) {
   results_.erase(name);
+  if (auto& host = world_.host(name); host.identity.role == PeerIdentity::Role::kNone && !started_.contains(name)) {
+    bool name_node = name == kNameNode;
+    host.act_as(name_node ? PeerIdentity::Role::kNameNode : PeerIdentity::Role::kStorageServer, name_node ? "nm1" : name);
+  }
+  started_.insert(name);
   if (name == kNameNode) {
     RETURN_IF_ERROR(name_node_options(arguments));
     return SimMain([this, arguments](Env& env) { return run_name_node(env, this, arguments); });

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,7 @@ class Cluster {
   ~Cluster();
   Cluster(const Cluster&) = delete;
 
-  // What "start NAME ARGUMENT..." runs: `nm` is the name node, every other name a
+  // What "start NAME ARGUMENT..." runs (at first its host gets the identity of that server, unless it has one): `nm` is the name node, every other name a
   // storage server. Arguments as the programs take them: --data DIR (/data),
   // --backup-of NAME; of the name node --heartbeat-interval TIME, --heartbeat-misses N.
   Result<SimMain> program(const std::string& name, const std::vector<std::string>& arguments);
@@ -63,6 +64,7 @@ class Cluster {
   std::map<std::string, NameNode*> name_nodes_;
   std::map<std::string, StorageServer*> servers_;
   std::map<std::string, Status> results_;
+  std::set<std::string> started_;  // At any time.
   std::map<std::string, std::unique_ptr<SimClient>> clients_;
 };
 

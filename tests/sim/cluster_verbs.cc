@@ -86,6 +86,7 @@ class ClusterStage final : public Stage {
   void add_server_verbs() {
     verb("stop", "stop NAME", 1, &ClusterStage::stop);
     verb("ended", "ended NAME", 1, &ClusterStage::ended);
+    verb("certificate", "certificate HOST NAME|none", 2, &ClusterStage::certificate);
   }
   void add_command_verbs() {
     verb("as", "as USER: COMMAND [< TEXT]", 2, &ClusterStage::run_as);
@@ -124,6 +125,13 @@ class ClusterStage final : public Stage {
     auto result = cluster_.result(command.words[0]);
     if (!result) return "no";
     return *result ? "well" : "with " + result->error().to_string();
+  }
+
+  Output certificate(const ScriptCommand& command) {
+    bool none = command.words[1] == "none";
+    auto& host = world_.host(command.words[0]);
+    host.act_as(none ? PeerIdentity::Role::kNone : PeerIdentity::Role::kStorageServer, none ? "" : command.words[1]);
+    return "";
   }
 
   // ---- Commands of users

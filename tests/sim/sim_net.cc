@@ -79,6 +79,7 @@ struct SimSocket {
   SimProcess* process;
   Address local;
   Address peer_address;
+  PeerIdentity peer_identity;
   SimHost* peer_host = nullptr;
   std::weak_ptr<SimSocket> peer;
 
@@ -136,6 +137,7 @@ class SimConnection final : public Connection {
   }
   void close() override { net_.close(socket_); }
   Address peer() const override { return socket_->peer_address; }
+  const PeerIdentity& identity() const override { return socket_->peer_identity; }
 
  private:
   SimNet& net_;
@@ -298,6 +300,8 @@ void SimNet::try_connect(std::shared_ptr<SimConnecting> connecting) {
     far->peer = near;
     near->peer_host = far->host;
     far->peer_host = near->host;
+    near->peer_identity = to.identity;
+    far->peer_identity = from.identity;
     Executor& far_executor = state->process->env().executor;
     if (state->acceptor) {
       std::exchange(state->acceptor, std::nullopt)->try_set(std::make_unique<SimConnection>(*this, far_executor, far));

@@ -42,12 +42,16 @@ class SimProcess;
 struct SimHost {
   SimHost(SimWorld& world, std::string name, std::string machine, uint32_t number);
 
+  void act_as(PeerIdentity::Role role, std::string server) { identity = {.secured = true, .role = role, .name = server}; }
   // "ss1:7400"
   Address address(uint16_t port) const { return name + ":" + std::to_string(port); }
 
   const std::string name;
   const std::string machine;
   const uint32_t number;
+  // What its processes prove to whoever they talk to, from the next connection on: a client's
+  // nothing, unless a test says otherwise (act_as). There is no TLS here.
+  PeerIdentity identity{.secured = true};
   uint32_t boots = 1;
   bool powered = true;
   SimHostClock clock;
