@@ -1,4 +1,4 @@
-// What clients ask of the cluster: STATUS, EVENTS, WAIT, EXPLAIN, REPLACE.
+// What clients ask of the cluster: STATUS, EVENTS, WAIT, EXPLAIN, LOCKS, REPLACE.
 #pragma once
 
 #include <string>
@@ -32,9 +32,12 @@ class ClusterCalls {
   Task<wire::EventsReply> events(wire::EventsRequest request);
   Task<Result<wire::WaitReply>> wait(wire::WaitRequest request);
   Task<Result<wire::ExplainReply>> explain(wire::ExplainRequest request);
+  // Who writes which sentence, or the end of that; lock_calls.cc.
+  Task<Result<wire::LocksReply>> locks(wire::LocksRequest request, std::string user);
   Task<Result<wire::ChangeReply>> replace(wire::ReplaceRequest request, std::string user);
 
  private:
+  Task<Result<wire::LocksReply>> all_locks();
   wire::PairStatus pair_status(const Pair& pair);
   wire::MemberStatus member_status(const Pair& pair, const Server& server);
   // What one pair still has to bring to its other half, after its primary announced all.

@@ -19,6 +19,7 @@ struct Flags : ServerFlags {
   uint64_t id = 1;
   std::string heartbeat_interval = "1s";
   uint32_t heartbeat_misses = 3;
+  std::string edit_idle_limit = "10m";
   std::string peers, durability = "async", replication_path = "relay", hints = "off", hint_interval, hint_ttl, metrics;
 };
 
@@ -40,6 +41,10 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   }
   if (flags.heartbeat_misses < 2 || flags.heartbeat_misses > 100) {
     return fail(Code::kInvalid, "--heartbeat-misses is 2 to 100");
+  }
+  ASSIGN_OR_RETURN(options.edit_idle_limit, parse_duration(flags.edit_idle_limit));
+  if (options.edit_idle_limit < std::chrono::seconds(1) || options.edit_idle_limit > std::chrono::hours(24 * 7)) {
+    return fail(Code::kInvalid, "--edit-idle-limit is 1s to 168h");
   }
   options.folder = flags.data;
   options.clients_max = room_for_clients();
@@ -90,6 +95,7 @@ int run(int argc, char** argv) {
   app.add_option("--peers", flags.peers, "All name nodes (later)");
   app.add_option("--heartbeat-interval", flags.heartbeat_interval, "Time between heartbeats");
   app.add_option("--heartbeat-misses", flags.heartbeat_misses, "Missed heartbeats that make a server failed");
+  app.add_option("--edit-idle-limit", flags.edit_idle_limit, "An open sentence is dropped when its writer was idle for longer");
   app.add_option("--durability", flags.durability, "async (sync: later)");
   app.add_option("--replication-path", flags.replication_path, "relay (direct: later)");
   app.add_option("--hints", flags.hints, "off (on: later)");

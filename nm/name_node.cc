@@ -327,6 +327,10 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(ExplainRequest, request);
       co_return reply_with(co_await cluster_->explain(std::move(request)));
     }
+    case wire::LOCKS: {
+      PARSE(LocksRequest, request);
+      co_return reply_with(co_await cluster_->locks(std::move(request), user));
+    }
     case wire::PROMOTE: {
       PARSE(PromoteRequest, request);
       co_return reply_with(co_await failover_->promote(std::move(request)));
@@ -344,6 +348,7 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       }
       auto reply = co_await failover_->handle_register(session->peer, std::move(request));
       if (reply) session->server = server;
+      if (reply) reply->set_edit_idle_limit_ms(options_.edit_idle_limit / std::chrono::milliseconds(1));
       // No crowd of clients holds up a storage server.
       if (reply) session->peer->leave_crowd();
       co_return reply_with(std::move(reply));

@@ -32,6 +32,7 @@ struct NameNodeOptions {
   uint64_t id = 1;
   MonitorSettings monitor;
   size_t clients_max = 8000;  // Connections at once.
+  Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
 };
 
 class NameNode : public Proposer {

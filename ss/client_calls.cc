@@ -16,14 +16,6 @@ Status check_body(const Bytes& body) {
   return {};
 }
 
-// A text up to this size is counted where it stands.
-constexpr size_t kCountedAtOnce = 64 << 10;
-
-struct Counting {
-  TextCounter counter;
-  Bytes piece;
-};
-
 // Room taken in the staging memory until destroyed.
 class StagingRoom {
  public:
@@ -58,7 +50,7 @@ Task<Result<Reply>> ClientCalls::handle(Peer* peer, uint16_t type, Bytes message
       return read(std::move(request), client(peer).user);
     }
     case wire::STAT: return with<wire::StatRequest>(this, &ClientCalls::stat, message);
-    case wire::EDIT_OPEN: return edit_open(client(peer).id, std::move(message));
+    case wire::EDIT_OPEN: return edit_open(peer, std::move(message));
     case wire::EDIT_INSERT: return edit_insert(client(peer).id, std::move(message));
     case wire::EDIT_COMMIT: return edit_commit(client(peer).id, std::move(message));
     case wire::EDIT_ABORT: return edit_abort(client(peer).id, std::move(message));
@@ -78,7 +70,15 @@ void ClientCalls::closed(Peer* peer) {
 
 void ClientCalls::forget(Peer* peer) {
   closed(peer);  // A sentence may have been opened since.
-  clients_.erase(peer);
+  if (auto at = clients_.find(peer); at != clients_.end()) {
+    if (auto writer = writers_.find(at->second.id); writer != writers_.end()) {
+      auto [look, end] = looks_.equal_range(writer->second.look_at);
+      while (look != end && look->second != writer->first) ++look;
+      if (look != end) looks_.erase(look);
+      writers_.erase(writer);
+    }
+    clients_.erase(at);
+  }
 }
 
 Task<Result<Reply>> ClientCalls::hello(Peer* peer, Bytes message) {
@@ -107,6 +107,13 @@ Task<Result<Reply>> ClientCalls::hello(Peer* peer, Bytes message) {
 Status ClientCalls::may_replace(const Change& change) const {
   if (state_->edits.none()) return {};
   auto status = state_->edits.may_replace(change.file);
+  if (!status && state_->store->answered(change.file, change.request)) return {};
+  return status;
+}
+
+Status ClientCalls::may_append(const Change& change) const {
+  if (state_->edits.none()) return {};
+  auto status = state_->edits.may_append(change.file);
   if (!status && state_->store->answered(change.file, change.request)) return {};
   return status;
 }
@@ -167,16 +174,11 @@ Task<Result<VersionInfo>> ClientCalls::perform_append(Change change, Bytes conte
   Epoch epoch = change.epoch;
   FileGates::Hold hold;
   if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
-  // Sentences may be open while the file grows behind them; where they stand must
-  // then be followed, which takes the appended text and that this is no repeat.
-  Bytes appended;
-  if (!state_->edits.none() && !state_->store->answered(file, change.request)) {
-    CO_RETURN_IF_ERROR(state_->edits.may_append(file));
-    appended = content;
-  }
+  // Sentences may be open while the file grows behind them.
+  CO_RETURN_IF_ERROR(may_append(change));
   CO_ASSIGN_OR_RETURN(VersionInfo done,
                       co_await state_->store->append(std::move(change), std::move(content)));
-  if (!appended.empty()) state_->edits.on_append(file, done, appended);
+  co_await state_->edits.on_append(file, done);
   CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
   co_return done;
 }
@@ -234,12 +236,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
     CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
     co_return done;
   }
-  if (request.append()) {
-    // Nobody follows the text of a big append, so it waits for the writers of sentences.
-    CO_RETURN_IF_ERROR(state_->edits.may_replace(file));
-  } else {
-    CO_RETURN_IF_ERROR(may_replace(change));
-  }
+  CO_RETURN_IF_ERROR(request.append() ? may_append(change) : may_replace(change));
   CO_ASSIGN_OR_RETURN(auto upload, state_->uploads.take(file, request.upload_id(), request.chunk_count(),
                                                         request.size_bytes()));
   auto done = co_await state_->store->commit(std::move(change), upload.chunks(), request.append());
@@ -247,6 +244,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
     upload.put_back();
     co_return done;
   }
+  if (request.append()) co_await state_->edits.on_append(file, *done);
   CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
   co_return done;
 }
@@ -300,29 +298,6 @@ Task<Result<Reply>> ClientCalls::read(wire::ReadRequest request, std::string use
   co_return reply;
 }
 
-Task<Result<TextCounts>> ClientCalls::count(FileId file, VersionInfo version) {
-  if (auto known = state_->counted.find(file);
-      known != state_->counted.end() && known->second.version == version.version) {
-    co_return known->second.counts;
-  }
-  // Counted by a worker, which owns what it works on: the caller may be cancelled.
-  auto counting = std::make_shared<Counting>();
-  for (uint64_t at = 0; at < version.size_bytes; at += counting->piece.size()) {
-    CO_ASSIGN_OR_RETURN(counting->piece,
-                        co_await state_->store->read(file, version.version, at, kChunkSizeMax));
-    if (counting->piece.empty()) co_return fail(Code::kCorrupt, "the file is shorter than its version says");
-    if (counting->piece.size() < kCountedAtOnce) {
-      counting->counter.feed(counting->piece);
-    } else {
-      auto counted = state_->env.workers.run([counting] { counting->counter.feed(counting->piece); });
-      co_await counted;
-    }
-  }
-  if (state_->counted.size() >= ServerState::kRememberedMax) state_->counted.clear();
-  state_->counted[file] = {version.version, counting->counter.counts()};
-  co_return counting->counter.counts();
-}
-
 Task<Result<Reply>> ClientCalls::stat(wire::StatRequest request) {
   FileId file{request.file_id()};
   Epoch epoch{request.epoch()};
@@ -330,7 +305,7 @@ Task<Result<Reply>> ClientCalls::stat(wire::StatRequest request) {
   CO_ASSIGN_OR_RETURN(VersionInfo version, newest(file, from_wire(request.at_least())));
   wire::StatReply reply;
   if (request.count_words()) {
-    CO_ASSIGN_OR_RETURN(TextCounts counts, co_await count(file, version));
+    CO_ASSIGN_OR_RETURN(TextCounts counts, co_await state_->text_index.counts(file, version.version));
     reply.set_words(counts.words);
     reply.set_sentences(counts.sentences);
     reply.set_characters(counts.characters);
@@ -352,48 +327,6 @@ Task<Result<Reply>> ClientCalls::stat(wire::StatRequest request) {
     reply.set_accessed_by(access->second.user);
   }
   co_return make_reply(reply);
-}
-
-// ---- Sentences --------------------------------------------------------------------
-
-Task<Result<Reply>> ClientCalls::edit_open(ConnectionId owner, Bytes message) {
-  wire::EditOpenRequest request;
-  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
-  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
-  CO_ASSIGN_OR_RETURN(auto reply, co_await state_->edits.open(owner, std::move(request)));
-  co_return make_reply(reply);
-}
-
-Task<Result<Reply>> ClientCalls::edit_insert(ConnectionId owner, Bytes message) {
-  wire::EditInsertRequest request;
-  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
-  CO_ASSIGN_OR_RETURN(auto reply, state_->edits.insert(owner, request));
-  co_return make_reply(reply);
-}
-
-Task<Result<Reply>> ClientCalls::edit_commit(ConnectionId owner, Bytes message) {
-  wire::EditCommitRequest request;
-  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
-  if (request.file_id() == 0) {
-    FileId file = state_->edits.file_of(owner, request.session());
-    if (file == kNoFile) {
-      co_return fail(Code::kConflict, "this WRITE is over and changed nothing; open it again");
-    }
-    request.set_file_id(number(file));
-  }
-  CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
-  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
-  FileId file{request.file_id()};
-  RequestId id = from_wire(request.request());
-  auto done = co_await state_->changes.run(file, id, state_->edits.commit(owner, std::move(request)));
-  co_return version_reply(*state_, done);
-}
-
-Task<Result<Reply>> ClientCalls::edit_abort(ConnectionId owner, Bytes message) {
-  wire::EditAbortRequest request;
-  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
-  state_->edits.abort(owner, request.session());
-  co_return make_reply(wire::Done());
 }
 
 }  // namespace understudy

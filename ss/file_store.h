@@ -69,6 +69,15 @@ struct ChunkRefInfo {
   uint32_t size = 0;
 };
 
+// What one version did to the text of its parent.
+struct TextStep {
+  Version version;
+  wire::ChangeKind kind = wire::CHANGE_NONE;
+  uint64_t size_bytes = 0;
+  std::string user;
+  Bytes edit_record;  // Of an EDIT (ss/core/edit_trail.h).
+};
+
 struct AnnounceBatch {
   Lsn to{};  // Covers everything durable up to here.
   std::vector<wire::AnnounceItem> items;
@@ -121,6 +130,9 @@ class FileStore {
   virtual Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) = 0;
   // Empty if the content stands inline (up to 64 KiB).
   virtual Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) = 0;
+  // From the one behind `since` to the newest durable one, oldest first. NOT_FOUND: `since` is not
+  // in the newest one's line, or further back than any edit lasts.
+  virtual Task<Result<std::vector<TextStep>>> text_steps(FileId file, Version since) = 0;
   virtual std::vector<Version> divergent(FileId file) = 0;
   // Oldest first. With a tag only that one, NOT_FOUND if there is none.
   virtual Result<std::vector<wire::Checkpoint>> checkpoints(FileId file, std::string tag) = 0;

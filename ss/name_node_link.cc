@@ -159,6 +159,7 @@ Task<Status> NameNodeLink::register_here(Peer* peer) {
   using std::chrono::milliseconds;
   if (reply.heartbeat_interval_ms() > 0) heartbeat_interval_ = milliseconds(reply.heartbeat_interval_ms());
   if (reply.failure_timeout_ms() > 0) failure_timeout_ = milliseconds(reply.failure_timeout_ms());
+  if (reply.edit_idle_limit_ms() > 0) state_->edits.set_idle_limit(milliseconds(reply.edit_idle_limit_ms()));
   if (!reply.durability().empty()) state_->durability = reply.durability();
   announcer_->go_on_behind(Lsn{reply.announced_lsn()});
   registered_ = true;

@@ -46,10 +46,28 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
       if (!request.ParseFromString(message)) return refuse_damaged();
       return at_once(store->member_stat(FileId{request.file_id()}));
     }
+    case wire::LIST_LOCKS: {
+      wire::ListLocksRequest request;
+      if (!request.ParseFromString(message)) return refuse_damaged();
+      std::optional<FileId> file;
+      if (request.file_id() != 0) file = FileId{request.file_id()};
+      return at_once(Result<wire::LocksReply>(state_->edits.list(file)));
+    }
+    case wire::BREAK_LOCK: return with<wire::BreakLockRequest>(this, &ReplicaCalls::break_lock, message);
+    case wire::PUT: {
+      wire::PutRequest request;
+      if (!request.ParseFromString(message)) return refuse_damaged();
+      state_->edits.give_way(FileId{request.file_id()});
+      return clients_->handle(peer, type, std::move(message), std::move(body));
+    }
+    case wire::COMMIT: {
+      wire::CommitRequest request;
+      if (!request.ParseFromString(message)) return refuse_damaged();
+      state_->edits.give_way(FileId{request.file_id()});
+      return clients_->handle(peer, type, std::move(message), std::move(body));
+    }
     case wire::CHECKPOINT:
-    case wire::PUT:
-    case wire::STAGE:
-    case wire::COMMIT: return clients_->handle(peer, type, std::move(message), std::move(body));
+    case wire::STAGE: return clients_->handle(peer, type, std::move(message), std::move(body));
     default: return refuse(Code::kInvalid, "a storage server does not know this call; is one side newer?");
   }
 }
@@ -157,6 +175,12 @@ Task<Result<Reply>> ReplicaCalls::fetch_chunk(wire::FetchChunkRequest request) {
   Reply reply = make_reply(wire::FetchChunkReply());
   reply.body = std::move(chunk);
   co_return reply;
+}
+
+Task<Result<Reply>> ReplicaCalls::break_lock(wire::BreakLockRequest request) {
+  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
+  CO_RETURN_IF_ERROR(state_->edits.break_lock(FileId{request.file_id()}, request.sentence()));
+  co_return make_reply(wire::Done());
 }
 
 Task<Result<Reply>> ReplicaCalls::delete_file(wire::DeleteFileRequest request) {

@@ -30,6 +30,7 @@ class ReplicaCalls : public PeerHandler {
   Task<Result<Reply>> set_aside(wire::SetAsideRequest request);
   Task<Result<Reply>> store_chunk(wire::StoreChunkRequest request, Bytes body);
   Task<Result<Reply>> fetch_chunk(wire::FetchChunkRequest request);
+  Task<Result<Reply>> break_lock(wire::BreakLockRequest request);
   Task<Result<Reply>> delete_file(wire::DeleteFileRequest request);
   Task<Result<VersionInfo>> perform_delete(Change change);
   // Another half's epoch brings versions: if it is newer, ours is over.

@@ -46,7 +46,8 @@ struct ServerState {
         fence(file_store->greatest_epoch(), file_store->served_epoch()),
         gates(environment.executor),
         uploads(environment, file_store, options.upload_idle_limit),
-        edits(environment, file_store, &gates, &fence, options.edit_idle_limit),
+        text_index(environment, file_store),
+        edits(environment, file_store, &gates, &fence, &text_index, options.edit_idle_limit),
         staging(environment.executor, kStagingBytesMax),
         applies_ended(environment.executor),
         serving_changed(environment.executor),
@@ -65,6 +66,7 @@ struct ServerState {
   EpochFence fence;
   FileGates gates;
   Uploads uploads;
+  TextIndex text_index;
   EditSessions edits;
   Semaphore staging;
 
@@ -80,13 +82,8 @@ struct ServerState {
     int64_t time_us = 0;
     std::string user;
   };
-  struct Counted {
-    Version version;
-    TextCounts counts;
-  };
   static constexpr size_t kRememberedMax = 1 << 16;
   std::unordered_map<FileId, Access> accesses;  // Never iterated; emptied when full.
-  std::unordered_map<FileId, Counted> counted;  // Likewise: words and sentences by version.
 
   // Files of which the name node brings versions back, oldest first: none of them is
   // read before the newest has come, or whoever brings them is gone.

@@ -90,6 +90,7 @@ Task<Status> StorageServer::serve() {
   tasks_.spawn(accept_clients());
   tasks_.spawn(stay_linked());
   tasks_.spawn(keep_house());
+  tasks_.spawn(client_calls_->watch_writers());
   while (!stopping_ && !failure_) {
     auto changed = changed_.wait();
     co_await changed;

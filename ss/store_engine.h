@@ -54,6 +54,7 @@ class StoreEngine final : public FileStore {
   Result<VersionInfo> info(FileId file, Version version) override;
   Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) override;
   Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) override;
+  Task<Result<std::vector<TextStep>>> text_steps(FileId file, Version since) override;
   std::vector<Version> divergent(FileId file) override;
   Result<std::vector<wire::Checkpoint>> checkpoints(FileId file, std::string tag) override;
   Task<Result<wire::HistoryReply>> history(wire::HistoryRequest request) override;

@@ -13,6 +13,7 @@ namespace understudy {
 namespace {
 
 constexpr uint32_t kHistoryMax = 1000;  // Entries in one reply.
+constexpr size_t kTextStepsMax = 10'000;
 
 std::string name_of(FileId file) { return fmt::format("file {:016x}", number(file)); }
 
@@ -190,6 +191,26 @@ Task<Result<wire::HistoryReply>> StoreEngine::history(wire::HistoryRequest reque
   }
   reply.set_more(row.has_value());
   co_return reply;
+}
+
+Task<Result<std::vector<TextStep>>> StoreEngine::text_steps(FileId file, Version since) {
+  std::vector<TextStep> steps;
+  CO_ASSIGN_OR_RETURN(std::optional<VersionRow> row, index_->head(file));
+  while (row && row->version != since && steps.size() < kTextStepsMax) {
+    TextStep step{.version = row->version, .kind = static_cast<wire::ChangeKind>(row->kind),
+                  .size_bytes = row->size_bytes, .user = row->user};
+    if (step.kind == wire::CHANGE_EDIT) {
+      CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(row->lsn, kInlineSizeMax));
+      step.edit_record = version->record().edit_record();
+    }
+    steps.push_back(std::move(step));
+    CO_ASSIGN_OR_RETURN(row, index_->version(file, row->parent));
+  }
+  if (!row || row->version != since) {
+    co_return fail(Code::kNotFound, name_of(file) + ": no version " + since.to_string() + " behind the newest one");
+  }
+  std::ranges::reverse(steps);
+  co_return steps;
 }
 
 }  // namespace understudy

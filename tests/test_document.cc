@@ -7,6 +7,7 @@
 
 #include "ss/core/document.h"
 #include "ss/core/sentence_locks.h"
+#include "ss/core/text_summary.h"
 #include "ss/core/write_session.h"
 
 namespace understudy {
@@ -39,8 +40,8 @@ class DocumentTest : public testing::Test {
   Code open(uint64_t id, uint64_t ordinal) {
     auto sentence = find(ordinal, 3);
     if (!sentence) return sentence.error().code;
-    SentenceLock lock{.id = WriteId{id}, .file = FileId{7}, .user = "u" + std::to_string(id), .ordinal = ordinal,
-                      .span = sentence->span, .at_end = sentence->at_end, .closed = sentence->closed};
+    SentenceLock lock{.id = WriteId{id}, .file = FileId{7}, .user = "u" + std::to_string(id),
+                      .place = {ordinal, sentence->span, sentence->at_end, sentence->closed}};
     auto locked = locks_.lock(lock);
     if (!locked) return locked.error().code;
     sessions_.emplace(id, WriteSession(sentence->text));
@@ -53,16 +54,16 @@ class DocumentTest : public testing::Test {
   }
 
   void commit(uint64_t id) {
-    SentenceLock lock = *locks_.find(WriteId{id});
-    if (lock.at_end) lock.span = {file_.size(), 0};
+    SentencePlace place = locks_.find(WriteId{id})->place;
+    if (place.at_end) place.span = {file_.size(), 0};
     locks_.release(WriteId{id});
     std::optional<char> before, after;
-    if (lock.span.offset > 0) before = file_[lock.span.offset - 1];
-    if (lock.span.end() < file_.size()) after = file_[lock.span.end()];
+    if (place.span.offset > 0) before = file_[place.span.offset - 1];
+    if (place.span.end() < file_.size()) after = file_[place.span.end()];
     std::string result = sessions_.at(id).result(before, after);
-    Splice splice{lock.span, result.size(),
-                  sentence_shift(file_.substr(lock.span.offset, lock.span.size), result)};
-    file_.replace(lock.span.offset, lock.span.size, result);
+    Splice splice{place.span, result.size(),
+                  sentences_begun(result) - sentences_begun(file_.substr(place.span.offset, place.span.size))};
+    file_.replace(place.span.offset, place.span.size, result);
     locks_.on_commit(FileId{7}, splice);
     sessions_.erase(id);
   }
@@ -114,9 +115,9 @@ TEST(Document, sentences_and_words) {
   TextCounts counts = count_text(text);
   EXPECT_EQ(counts, (TextCounts{.bytes = text.size(), .characters = text.size() - 4, .words = 5, .sentences = 3}));
   for (size_t size : {1, 2, 5}) {
-    TextCounter counter;
-    for (size_t at = 0; at < text.size(); at += size) counter.feed(BytesView(text).substr(at, size));
-    EXPECT_EQ(counter.counts(), counts);
+    TextSummary summary;
+    for (size_t at = 0; at < text.size(); at += size) summary.append(TextSummary::of(BytesView(text).substr(at, size)));
+    EXPECT_EQ(summary.counts(), counts);
   }
 }
 
@@ -131,12 +132,10 @@ TEST_F(DocumentTest, finding_streams_and_agrees_with_splitting) {
       EXPECT_EQ(found->span, spans[i]);
       EXPECT_EQ(found->text, file_.substr(spans[i].offset, spans[i].size));
       EXPECT_EQ(found->closed, i < 5);
-      EXPECT_EQ(found->before, file_[spans[i].offset - 1]);
-      EXPECT_EQ(found->after, file_[spans[i].end()]);
     }
     EXPECT_EQ(find(6, piece).error().code, Code::kOutOfRange);
   }
-  SentenceFinder short_one(5, 10);
+  SentenceFinder short_one(5, {}, 10);
   short_one.feed(file_);
   EXPECT_EQ(short_one.finish().error().code, Code::kInvalid);
 }
@@ -193,7 +192,7 @@ TEST_F(DocumentTest, open_sentences_are_locked_by_identity) {
   EXPECT_EQ(insert(3, 0, "New"), kDone);
   commit(1);
   EXPECT_EQ(file_, "One. Added. Also. and Two. Three.");
-  EXPECT_EQ(locks_.find(WriteId{2})->ordinal, 4u);
+  EXPECT_EQ(locks_.find(WriteId{2})->place.ordinal, 4u);
   EXPECT_EQ(open(4, 2), kDone);
   EXPECT_EQ(open(5, 4), Code::kLocked) << "the same sentence under its new number";
   commit(3);
@@ -209,7 +208,7 @@ TEST_F(DocumentTest, words_run_on_into_a_locked_sentence) {
   insert(1, 1, "before");
   insert(2, 0, "really");
   commit(1);
-  EXPECT_EQ(locks_.find(WriteId{2})->ordinal, 1u);
+  EXPECT_EQ(locks_.find(WriteId{2})->place.ordinal, 1u);
   EXPECT_EQ(open(3, 1), Code::kLocked);
   commit(2);
   EXPECT_EQ(file_, "One. before really Two.");

@@ -31,34 +31,25 @@ std::vector<ByteSpan> split_sentences(BytesView text) {
   return sentences;
 }
 
-void TextCounter::feed(BytesView piece) {
-  counts_.bytes += piece.size();
-  for (char c : piece) {
-    bool blank = is_blank(c);
-    counts_.characters += (static_cast<uint8_t>(c) & 0xC0) != 0x80;
-    counts_.words += !blank && !in_word_;
-    counts_.sentences += scanner_.step(c);
-    in_word_ = !blank;
-  }
-}
-
 TextCounts count_text(BytesView text) {
-  TextCounter counter;
-  counter.feed(text);
-  return counter.counts();
+  TextCounts counts{.bytes = text.size()};
+  SentenceScanner scanner;
+  bool in_word = false;
+  for (char c : text) {
+    bool blank = is_blank(c);
+    counts.characters += begins_character(c);
+    counts.words += !blank && !in_word;
+    counts.sentences += scanner.step(c);
+    in_word = !blank;
+  }
+  return counts;
 }
 
-int64_t sentence_shift(BytesView before, BytesView after) {
-  // Words left open at the end of an edit run on into the next sentence, which
-  // then begins with them.
-  int64_t begun[2] = {0, 0};
-  BytesView texts[2] = {before, after};
-  for (int i : {0, 1}) {
-    SentenceScanner scanner;
-    for (char c : texts[i]) begun[i] += scanner.step(c);
-    if (!scanner.open()) ++begun[i];
-  }
-  return begun[1] - begun[0];
+int64_t sentences_begun(BytesView text) {
+  int64_t begun = 0;
+  SentenceScanner scanner;
+  for (char c : text) begun += scanner.step(c);
+  return begun + (scanner.open() ? 0 : 1);
 }
 
 bool SentenceFinder::feed(BytesView piece) {
@@ -67,14 +58,12 @@ bool SentenceFinder::feed(BytesView piece) {
     bool was_closing = scanner_.closing();
     bool starts = scanner_.step(c);
     if (phase_ == Phase::kInside && was_closing && !scanner_.closing()) {
-      sentence_.after = c;
       phase_ = Phase::kFound;
       return false;
     }
     if (starts && started_++ == wanted_) {
       phase_ = Phase::kInside;
       sentence_.span.offset = position_;
-      sentence_.before = last_;
     }
     if (phase_ == Phase::kInside) {
       if (sentence_.text.size() == size_max_) {
@@ -85,7 +74,6 @@ bool SentenceFinder::feed(BytesView piece) {
       sentence_.text.push_back(c);
     }
     ++position_;
-    last_ = c;
   }
   return true;
 }
@@ -100,7 +88,6 @@ Result<Sentence> SentenceFinder::finish() {
     if (wanted_ == started_ && may_begin) {
       sentence_.at_end = true;
       sentence_.span.offset = position_;
-      sentence_.before = last_;
       return std::move(sentence_);
     }
     std::string count = std::to_string(started_) + (started_ == 1 ? " sentence" : " sentences");
@@ -111,10 +98,7 @@ Result<Sentence> SentenceFinder::finish() {
                                        std::to_string(last));
   }
   sentence_.closed = !scanner_.open() || phase_ == Phase::kFound;
-  while (is_blank(sentence_.text.back())) {
-    sentence_.after = sentence_.text.back();
-    sentence_.text.pop_back();
-  }
+  while (is_blank(sentence_.text.back())) sentence_.text.pop_back();
   sentence_.span.size = sentence_.text.size();
   return std::move(sentence_);
 }

@@ -10,7 +10,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "common/base/result.h"
@@ -19,31 +18,37 @@
 namespace understudy {
 
 constexpr bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+// As UTF-8: no byte that continues a character.
+constexpr bool begins_character(char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }
 constexpr bool closes_sentence(char c) { return c == '.' || c == '!' || c == '?'; }
+
+// Where a scan of sentences stands: between two of them, inside one that nothing has
+// closed so far, or behind a closer, which another closer would prolong.
+enum class SentenceState : uint8_t { kBetween, kOpen, kClosing };
+inline constexpr size_t kSentenceStates = 3;
 
 // Follows sentences byte by byte.
 class SentenceScanner {
  public:
+  explicit SentenceScanner(SentenceState state = SentenceState::kBetween) : state_(state) {}
   // True if `c` is the first byte of a sentence.
   bool step(char c) {
     bool starts = false;
     if (closes_sentence(c)) {
-      starts = state_ == State::kBetween;
-      state_ = State::kClosing;
-    } else if (state_ != State::kOpen) {
+      starts = state_ == SentenceState::kBetween;
+      state_ = SentenceState::kClosing;
+    } else if (state_ != SentenceState::kOpen) {
       starts = !is_blank(c);
-      state_ = starts ? State::kOpen : State::kBetween;
+      state_ = starts ? SentenceState::kOpen : SentenceState::kBetween;
     }
     return starts;
   }
-  // Inside a sentence that nothing has closed so far.
-  bool open() const { return state_ == State::kOpen; }
-  // Behind a closer, which another closer would prolong.
-  bool closing() const { return state_ == State::kClosing; }
+  SentenceState state() const { return state_; }
+  bool open() const { return state_ == SentenceState::kOpen; }
+  bool closing() const { return state_ == SentenceState::kClosing; }
 
  private:
-  enum class State : uint8_t { kBetween, kOpen, kClosing };
-  State state_ = State::kBetween;
+  SentenceState state_;
 };
 
 struct ByteSpan {
@@ -58,28 +63,18 @@ std::vector<ByteSpan> split_sentences(BytesView text);
 
 struct TextCounts {
   uint64_t bytes = 0;
-  uint64_t characters = 0;  // As UTF-8: bytes that do not continue a character.
+  uint64_t characters = 0;  // As UTF-8.
   uint64_t words = 0;
   uint64_t sentences = 0;
   bool operator==(const TextCounts&) const = default;
 };
 
-class TextCounter {
- public:
-  void feed(BytesView piece);
-  const TextCounts& counts() const { return counts_; }
-
- private:
-  SentenceScanner scanner_;
-  bool in_word_ = false;
-  TextCounts counts_;
-};
-
 TextCounts count_text(BytesView text);
 
-// By how much a commit that replaces `before` with `after` shifts the ordinals of
-// all sentences behind it.
-int64_t sentence_shift(BytesView before, BytesView after);
+// How many sentences a run of bytes accounts for, by which commits shift the ordinals
+// behind them: words left open at its end run on into the next sentence, which then
+// begins with them.
+int64_t sentences_begun(BytesView text);
 
 // A longer sentence cannot be opened for writing.
 inline constexpr uint64_t kSentenceSizeMax = 16 << 20;
@@ -89,16 +84,22 @@ struct Sentence {
   ByteSpan span;
   Bytes text;
   bool closed = false;
-  bool at_end = false;         // It does not exist yet: the one behind the last.
-  std::optional<char> before;  // The bytes on either side, blanks included.
-  std::optional<char> after;
+  bool at_end = false;  // It does not exist yet: the one behind the last.
+};
+
+// A point of a scan, from which it can go on.
+struct ScanPoint {
+  uint64_t offset = 0;
+  uint64_t sentences = 0;  // Begun before it.
+  SentenceState state = SentenceState::kBetween;
 };
 
 // Finds one sentence; keeps that sentence and nothing else in memory.
 class SentenceFinder {
  public:
-  explicit SentenceFinder(uint64_t wanted, uint64_t size_max = kSentenceSizeMax)
-      : wanted_(wanted), size_max_(size_max) {}
+  // `from`: where the feeding begins; not behind the sentence's first byte.
+  explicit SentenceFinder(uint64_t wanted, ScanPoint from = {}, uint64_t size_max = kSentenceSizeMax)
+      : wanted_(wanted), size_max_(size_max), scanner_(from.state), position_(from.offset), started_(from.sentences) {}
   // False once enough is known: the rest need not be fed.
   bool feed(BytesView piece);
   // After the last piece. OUT_OF_RANGE: no such sentence, nor can it be begun;
@@ -111,9 +112,8 @@ class SentenceFinder {
   uint64_t size_max_;
   SentenceScanner scanner_;
   Phase phase_ = Phase::kSearching;
-  uint64_t position_ = 0;
-  uint64_t started_ = 0;  // Sentences begun so far.
-  std::optional<char> last_;
+  uint64_t position_;
+  uint64_t started_;  // Sentences begun so far.
   Sentence sentence_;
 };
 

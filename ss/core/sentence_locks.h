@@ -4,38 +4,31 @@
 // A sentence is locked by identity: as the run of bytes that it is in the newest
 // version. Every commit is a splice somewhere else, which moves that run exactly;
 // whoever asks for a sentence is refused if its bytes meet a locked run.
+//
+// What is asked of one file costs what is open in that file, however much is open in all.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "common/base/result.h"
 #include "common/base/types.h"
-#include "ss/core/document.h"
+#include "ss/core/edit_trail.h"
 
 namespace understudy {
 
 // One WRITE, from opening to ETIRW; chosen by the caller, never 0.
 enum class WriteId : uint64_t {};
 
-// A commit's replacement of bytes in a file.
-struct Splice {
-  ByteSpan replaced;
-  uint64_t inserted_size = 0;
-  int64_t sentence_shift = 0;  // See document.h.
-};
-
 struct SentenceLock {
   WriteId id{};
   FileId file = kNoFile;
   std::string user;
-  uint64_t ordinal = 0;  // Which sentence it is now.
-  ByteSpan span;         // Where it stands now; meaningless if at_end.
-  bool at_end = false;   // A new sentence: it goes to wherever the file ends at the commit.
-  bool closed = false;
+  SentencePlace place;  // Now.
   WallTime since{};
   Instant last_used{};
 };
@@ -54,23 +47,33 @@ class SentenceLocks {
   bool release(WriteId id);
   // Releases those idle for longer than the limit.
   std::vector<WriteId> expire(Instant now);
-  // When expire() would find the next one.
-  std::optional<Instant> next_expiry() const;
+  void set_idle_limit(Duration limit) { idle_limit_ = limit; }
+  Duration idle_limit() const { return idle_limit_; }
 
-  // A commit to `file`, by WRITE (release its own lock first) or APPEND.
+  // A WRITE was committed to `file`: release its own lock first.
   void on_commit(FileId file, const Splice& splice);
 
   // LOCKED while any sentence of the file is open: PUT, REVERT, UNDO and DELETE.
   Status may_replace(FileId file) const;
   // LOCKED while a last sentence that is not closed is open: APPEND.
   Status may_append(FileId file) const;
+  // Somebody writes a new sentence behind the last; its number once others have come before it.
+  bool end_is_open(FileId file) const;
+  void end_moved(FileId file, uint64_t ordinal);
 
+  size_t size() const { return files_of_.size(); }
   // By file and opening; of all files if none is given.
   std::vector<SentenceLock> list(std::optional<FileId> file) const;
+  std::vector<WriteId> of_file(FileId file) const;
 
  private:
+  using Locks = std::vector<SentenceLock>;  // Of one file, never empty.
+  const Locks& of(FileId file) const;
+  SentenceLock* at(WriteId id);
+
   Duration idle_limit_;
-  std::map<WriteId, SentenceLock> locks_;
+  std::map<FileId, Locks> locks_;
+  std::unordered_map<WriteId, FileId> files_of_;  // Never iterated.
 };
 
 }  // namespace understudy

@@ -37,11 +37,12 @@ class Arguments {
 
 Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words) {
   ASSIGN_OR_RETURN(Arguments arguments,
-                   Arguments::parse(words, {"--data", "--heartbeat-interval", "--heartbeat-misses"}));
+                   Arguments::parse(words, {"--data", "--heartbeat-interval", "--heartbeat-misses", "--edit-idle-limit"}));
   NameNodeOptions options;
   options.folder = arguments.text("--data", "/data");
   options.listen = kNameNodeAddress;
   ASSIGN_OR_RETURN(options.monitor.heartbeat_interval, parse_duration(arguments.text("--heartbeat-interval", "1s")));
+  ASSIGN_OR_RETURN(options.edit_idle_limit, parse_duration(arguments.text("--edit-idle-limit", "10m")));
   int misses = std::atoi(arguments.text("--heartbeat-misses", "3").c_str());
   options.monitor.failure_timeout = options.monitor.heartbeat_interval * misses;
   return options;
