@@ -107,6 +107,13 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
     return change.refuse(Code::kConflict, fmt::format("{}: is known as {} of the pair {}, and stays that", server.name,
                                                       server.is_backup ? "the backup" : "the home primary", pair.name));
   }
+  // Known by name only, from before the catalogue was rebuilt: it comes with what it has, and is compared.
+  if (server.store_id.empty() && !server.replaced && !request.cluster_id().empty()) {
+    take_store(server, command, change);
+    server.announced_lsn = Lsn{request.log_end_lsn()};
+    change.outcome.set_announced_lsn(request.log_end_lsn());
+    return;
+  }
   if (request.store_id() != server.store_id) {
     if (!request.empty()) {
       return change.refuse(Code::kConflict, fmt::format("{}: another data folder, with files in it, than the one known; "

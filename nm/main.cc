@@ -20,8 +20,20 @@ struct Flags : ServerFlags {
   std::string heartbeat_interval = "1s";
   uint32_t heartbeat_misses = 3;
   std::string edit_idle_limit = "10m";
+  std::string rebuild_from, rebuild_without;
   std::string peers, durability = "async", replication_path = "relay", hints = "off", hint_interval, hint_ttl, metrics;
 };
+
+// "a,b" as names.
+std::vector<std::string> names_of(std::string_view text) {
+  std::vector<std::string> names;
+  for (size_t at = 0; at <= text.size();) {
+    size_t comma = std::min(text.find(',', at), text.size());
+    if (comma > at) names.emplace_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return names;
+}
 
 Status check(const Flags& flags, NameNodeOptions& options) {
   auto later = [](const std::string& option) {
@@ -45,6 +57,11 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   ASSIGN_OR_RETURN(options.edit_idle_limit, parse_duration(flags.edit_idle_limit));
   if (options.edit_idle_limit < std::chrono::seconds(1) || options.edit_idle_limit > std::chrono::hours(24 * 7)) {
     return fail(Code::kInvalid, "--edit-idle-limit is 1s to 168h");
+  }
+  options.rebuild_from = names_of(flags.rebuild_from);
+  options.rebuild_without = names_of(flags.rebuild_without);
+  if (options.rebuild_from.empty() && !options.rebuild_without.empty()) {
+    return fail(Code::kInvalid, "--rebuild-without goes with --rebuild-from-servers");
   }
   options.folder = flags.data;
   options.clients_max = room_for_clients();
@@ -96,6 +113,9 @@ int run(int argc, char** argv) {
   app.add_option("--heartbeat-interval", flags.heartbeat_interval, "Time between heartbeats");
   app.add_option("--heartbeat-misses", flags.heartbeat_misses, "Missed heartbeats that make a server failed");
   app.add_option("--edit-idle-limit", flags.edit_idle_limit, "An open sentence is dropped when its writer was idle for longer");
+  app.add_option("--rebuild-from-servers", flags.rebuild_from,
+                 "SERVER[,SERVER...]: every name node's disk is lost; rebuild the catalogue from these storage servers");
+  app.add_option("--rebuild-without", flags.rebuild_without, "SERVER[,SERVER...] that cannot come now, and may later");
   app.add_option("--durability", flags.durability, "async (sync: later)");
   app.add_option("--replication-path", flags.replication_path, "relay (direct: later)");
   app.add_option("--hints", flags.hints, "off (on: later)");

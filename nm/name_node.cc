@@ -11,6 +11,7 @@
 #include "nm/failover_driver.h"
 #include "nm/namespace_calls.h"
 #include "nm/raft_bridge.h"
+#include "nm/rebuild.h"
 
 namespace understudy {
 namespace {
@@ -126,14 +127,24 @@ Status NameNode::claim_folder() {
   ASSIGN_OR_RETURN(auto names, env_.disk.list(options_.folder));
   auto has = [&names](std::string_view name) { return std::ranges::find(names, name) != names.end(); };
   bool ours = has(kCatalogueFile);
+  if (ours && !options_.rebuild_from.empty()) {
+    return fail(Code::kInvalid, options_.folder + ": has a catalogue, which a rebuilding would replace; start without "
+                                                  "--rebuild-from-servers, or give an empty --data");
+  }
   if (has("store")) {
     return fail(Code::kInvalid, options_.folder + ": is a storage server's folder; give another --data");
   }
   // Only what a start that was cut short, or whoever starts servers, leaves behind.
   constexpr std::string_view kLeftBehind[] = {"lock", "pid", "pid.new", "address", "address.new", "log", "stderr",
                                               "raft", "lost+found"};
+  // A rebuilding that did not come to its end.
+  constexpr std::string_view kRebuilding[] = {"catalogue.new", "catalogue.new-wal", "catalogue.new-shm", "rebuild.db",
+                                              "rebuild.db-wal", "rebuild.db-shm"};
+  auto rebuilding = [&](const std::string& name) {
+    return !options_.rebuild_from.empty() && std::ranges::find(kRebuilding, name) != std::end(kRebuilding);
+  };
   for (const auto& name : names) {
-    if (ours || std::ranges::find(kLeftBehind, name) != std::end(kLeftBehind)) continue;
+    if (ours || rebuilding(name) || std::ranges::find(kLeftBehind, name) != std::end(kLeftBehind)) continue;
     return fail(Code::kInvalid, options_.folder + ": has " + printable(name) + " but no " + kCatalogueFile +
                                     ": not a name node's folder; give an empty --data");
   }
@@ -146,8 +157,17 @@ Status NameNode::claim_folder() {
   return {};
 }
 
+Task<Status> NameNode::rebuild() {
+  Rebuild rebuild(env_, {options_.folder, options_.listen, options_.id, options_.rebuild_from, options_.rebuild_without});
+  CO_RETURN_IF_ERROR(co_await rebuild.run());
+  // Those who came to be listed find it where it was.
+  options_.listen = rebuild.address();
+  co_return Status{};
+}
+
 Task<Status> NameNode::open() {
   if (!lock_) CO_RETURN_IF_ERROR(claim_folder());
+  if (!options_.rebuild_from.empty()) CO_RETURN_IF_ERROR(co_await rebuild());
   auto on_fatal = [this](Error error) { fatal(std::move(error)); };
   auto catalogue = Catalogue::open(env_, options_.folder + "/" + kCatalogueFile, on_fatal);
   if (!catalogue) co_return std::unexpected(catalogue.error());

@@ -33,6 +33,10 @@ struct NameNodeOptions {
   MonitorSettings monitor;
   size_t clients_max = 8000;  // Connections at once.
   Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
+  // Not empty: the folder has no catalogue, and it is rebuilt from what these servers know
+  // (nm/rebuild.h). Those of `rebuild_without` may come later.
+  std::vector<std::string> rebuild_from;
+  std::vector<std::string> rebuild_without;
 };
 
 class NameNode : public Proposer {
@@ -56,6 +60,7 @@ class NameNode : public Proposer {
   class Session;
 
   Task<Status> open();
+  Task<Status> rebuild();
   Task<Status> found_cluster();
   Task<void> accept();
   Task<void> serve(std::unique_ptr<Connection> connection);

@@ -87,6 +87,17 @@ Task<Result<std::unique_ptr<RaftBridge>>> RaftBridge::start(Env& env, RaftBridge
   co_return bridge;
 }
 
+Task<Status> RaftBridge::begin_behind(Env& env, RaftBridgeOptions options) {
+  zero_what_raft_allocates();
+  RaftIoOptions io_options{.folder = options.folder,
+                           .id = options.id,
+                           .address = options.address,
+                           .database_id = options.database_id,
+                           .make_durable = {},
+                           .fatal = {}};
+  co_return co_await RaftIo::begin_behind(env, std::move(io_options), options.applied_index);
+}
+
 RaftBridge::RaftBridge(Env& env, RaftBridgeOptions options, RaftBridgeHooks hooks)
     : env_(env),
       options_(std::move(options)),

@@ -65,6 +65,9 @@ class RaftBridge {
   // Replays the log into `apply`; as the only voter it is leader when this ends. CORRUPT
   // if the database and the log do not belong together.
   static Task<Result<std::unique_ptr<RaftBridge>>> start(Env& env, RaftBridgeOptions options, RaftBridgeHooks hooks);
+  // In an empty folder: a later start() finds a log that begins behind options.applied_index, in
+  // options.database_id. For a catalogue that was made without a log.
+  static Task<Status> begin_behind(Env& env, RaftBridgeOptions options);
   // Lets go at once: what was proposed and not answered is unknown. close() first to end cleanly.
   ~RaftBridge();
 

@@ -280,6 +280,22 @@ Task<Result<std::unique_ptr<RaftIo>>> RaftIo::open(Env& env, RaftIoOptions optio
   co_return io;
 }
 
+Task<Status> RaftIo::begin_behind(Env& env, RaftIoOptions options, uint64_t index) {
+  RaftIo io(env, std::move(options));
+  CO_RETURN_IF_ERROR(make_folder_durably(env, io.options_.folder));
+  CO_RETURN_IF_ERROR(co_await io.read_term());
+  raft_configuration configuration;
+  raft_configuration_init(&configuration);
+  CHECK(raft_configuration_add(&configuration, io.options_.id, io.options_.address.c_str(), RAFT_VOTER) == 0);
+  Descriptor descriptor{.index = index,
+                        .term = io.term_,
+                        .configuration_index = index,
+                        .configuration = encode_servers(configuration),
+                        .database_id = io.options_.database_id};
+  raft_configuration_close(&configuration);
+  co_return co_await replace_small_file(env, io.snapshot_path(), encode_descriptor(descriptor));
+}
+
 Task<Status> RaftIo::load() {
   CO_RETURN_IF_ERROR(make_folder_durably(env_, options_.folder));
   CO_RETURN_IF_ERROR(co_await read_term());

@@ -53,6 +53,10 @@ struct RaftIoOptions {
 
 class RaftIo {
  public:
+  // In an empty folder: makes a group of one whose log begins behind `index`, durably; all up to
+  // there is in the database. For a catalogue that was made without a log.
+  static Task<Status> begin_behind(Env& env, RaftIoOptions options, uint64_t index);
+
   // Reads what is there, or makes a new group of one, durably. CORRUPT if the descriptor
   // names another database.
   static Task<Result<std::unique_ptr<RaftIo>>> open(Env& env, RaftIoOptions options);

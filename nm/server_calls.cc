@@ -41,4 +41,19 @@ wire::NameRecord name_record(const Node& node) {
   return record;
 }
 
+Node node_of(const wire::NameRecord& record) {
+  Node node;
+  node.id = FileId{record.object_id()};
+  node.kind = static_cast<NodeKind>(record.kind());
+  node.parent = FileId{record.folder_id()};
+  node.name = record.name();
+  node.owner = record.owner();
+  node.access_generation = record.access_generation();
+  node.mode = record.mode();
+  node.modified_us = record.modified_us();
+  node.link_target = record.link_target();
+  node.meta_version = record.meta_version();
+  return node;
+}
+
 }  // namespace understudy

@@ -63,5 +63,7 @@ void add_set_aside_events(Catalogue& catalogue, const std::string& server, const
 
 // A node as storage servers keep it.
 wire::NameRecord name_record(const Node& node);
+// The way back: what such a record tells of a node, which is its name and who may do what.
+Node node_of(const wire::NameRecord& record);
 
 }  // namespace understudy

@@ -20,6 +20,7 @@
 #include "common/base/types.h"
 #include "common/env/env.h"
 #include "common/env/task.h"
+#include "common/wire/integrity.pb.h"
 #include "common/wire/understudy.pb.h"
 
 namespace understudy {
@@ -154,6 +155,8 @@ class FileStore {
   virtual Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) = 0;
   virtual Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) = 0;
   virtual Result<wire::MemberStatReply> member_stat(FileId file) = 0;
+  // Every name there is, for rebuilding a name node.
+  virtual Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) = 0;
 
   // Set when the log cannot be written any more: acknowledge nothing, end the process.
   virtual Future<Error> failed() = 0;

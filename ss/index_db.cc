@@ -459,6 +459,18 @@ Result<std::vector<ObjectRow>> IndexDb::partition(uint32_t partition, FileId aft
   return all;
 }
 
+Result<std::vector<ObjectRow>> IndexDb::objects(bool from_start, FileId after, size_t count_max) {
+  std::vector<ObjectRow> all;
+  auto find = db_->statement(OBJECT_SELECT "WHERE o.id > ?1 ORDER BY o.id LIMIT ?2");
+  // As a signed number, which is how SQLite sorts them, nothing is below this one.
+  find.bind(from_start ? uint64_t{1} << 63 : number(after)).bind(count_max);
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    all.push_back(object_of(find));
+  }
+}
+
 Result<Bytes> IndexDb::state(std::string_view key) {
   auto find = db_->statement("SELECT value FROM meta WHERE key = ?1");
   ASSIGN_OR_RETURN(bool found, find.bind_text(std::string(kStatePrefix) + std::string(key)).step());

@@ -81,6 +81,9 @@ class IndexDb {
   // Objects of one partition that count in its digest, by id, behind `after`.
   Result<std::vector<ObjectRow>> partition(uint32_t partition, FileId after, size_t count_max);
 
+  // All objects in an order of the index's own, behind `after` unless from the start.
+  Result<std::vector<ObjectRow>> objects(bool from_start, FileId after, size_t count_max);
+
   const IndexTotals& totals() const { return totals_; }
   const PartitionDigests& digests() const { return digests_; }
   // Empty if the key was never set.

@@ -137,6 +137,7 @@ wire::RegisterRequest NameNodeLink::registration() {
   request.set_pid_start_time(self.start_time);
   request.set_log_end_lsn(number(state_->store->durable_lsn()));
   request.set_epoch(number(fence.last_served()));
+  request.set_epoch_seen(number(fence.greatest_seen()));
   request.set_serving(fence.serving() != kNoEpoch);
   request.set_empty(state_->store->empty());
   request.set_cluster_id(state_->cluster_id);

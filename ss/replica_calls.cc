@@ -38,6 +38,8 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
     case wire::APPLY: return with<wire::ApplyRequest>(this, &ReplicaCalls::apply, message);
     case wire::SET_ASIDE: return with<wire::SetAsideRequest>(this, &ReplicaCalls::set_aside, message);
     case wire::DELETE_FILE: return with<wire::DeleteFileRequest>(this, &ReplicaCalls::delete_file, message);
+    case wire::LIST_OBJECTS:
+      return answered<wire::ListObjectsRequest>(store, &FileStore::list_objects, std::move(message));
     case wire::DIGEST: return answered(store, &FileStore::digest);
     case wire::LIST_PARTITION:
       return answered<wire::ListPartitionRequest>(store, &FileStore::list_partition, std::move(message));

@@ -1,6 +1,6 @@
 // FileStore over a segment log and an index: everything a storage server does with
 // its disk. Parts: store_engine.cc (opening, the index's upkeep), store_changes.cc,
-// store_past.cc, store_reads.cc, store_replica.cc (what the name node asks for).
+// store_past.cc, store_reads.cc, store_replica.cc (what the name node asks for), store_names.cc.
 //
 // What is durable is in the index at once: it is fed from the log's callbacks, in the
 // order of the log. What is appended and not yet durable is in `open_`: there the next
@@ -71,6 +71,7 @@ class StoreEngine final : public FileStore {
   Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) override;
   Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) override;
   Result<wire::MemberStatReply> member_stat(FileId file) override;
+  Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) override;
 
   Future<Error> failed() override { return failed_.future(); }
   Task<Status> close() override;
@@ -160,6 +161,9 @@ class StoreEngine final : public FileStore {
   static VersionInfo info_of(const VersionRow& row);
   Task<Result<StoredVersionRef>> load(Lsn lsn, uint64_t size_hint);
   Task<Result<Bytes>> read_chunk(FileId file, ChunkHash hash, ChunkPlace place);
+
+  // store_names.cc
+  Task<Result<wire::NameRecord>> name_of_object(ObjectRow object);
 
   // store_replica.cc
   Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, uint64_t bytes_max, uint64_t* bytes_used);

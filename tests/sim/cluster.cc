@@ -35,12 +35,25 @@ class Arguments {
   std::map<std::string, std::string> values_;
 };
 
+std::vector<std::string> names_of(const std::string& text) {
+  std::vector<std::string> names;
+  for (size_t at = 0; at < text.size();) {
+    size_t comma = std::min(text.find(',', at), text.size());
+    names.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return names;
+}
+
 Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words) {
   ASSIGN_OR_RETURN(Arguments arguments,
-                   Arguments::parse(words, {"--data", "--heartbeat-interval", "--heartbeat-misses", "--edit-idle-limit"}));
+                   Arguments::parse(words, {"--data", "--heartbeat-interval", "--heartbeat-misses", "--edit-idle-limit",
+                                            "--rebuild-from-servers", "--rebuild-without"}));
   NameNodeOptions options;
   options.folder = arguments.text("--data", "/data");
   options.listen = kNameNodeAddress;
+  options.rebuild_from = names_of(arguments.text("--rebuild-from-servers", ""));
+  options.rebuild_without = names_of(arguments.text("--rebuild-without", ""));
   ASSIGN_OR_RETURN(options.monitor.heartbeat_interval, parse_duration(arguments.text("--heartbeat-interval", "1s")));
   ASSIGN_OR_RETURN(options.edit_idle_limit, parse_duration(arguments.text("--edit-idle-limit", "10m")));
   int misses = std::atoi(arguments.text("--heartbeat-misses", "3").c_str());
