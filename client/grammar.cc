@@ -202,9 +202,6 @@ std::expected<Command, Refusal> parse_command(const std::vector<Word>& words) {
   if (spec.arguments_max != 255 && count > spec.arguments_max) {
     return bad_usage(spec, std::string(spec.name) + " takes fewer arguments");
   }
-  if (spec.id == CommandId::kPromote && !command.has("--force")) {
-    return std::unexpected(Refusal{not_available("PROMOTE without --force")});
-  }
   return command;
 }
 

@@ -81,7 +81,7 @@ Task<CallOutcome> Session::ask_name_node_once(uint16_t type, Bytes request, Dura
 
 Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duration patience) {
   bool change = type == wire::CREATE_FOLDER || type == wire::CREATE_LINK || type == wire::REMOVE ||
-                type == wire::MOVE || type == wire::SET_ATTRIBUTES || type == wire::PROMOTE || type == wire::REPLACE;
+                type == wire::MOVE || type == wire::SET_ATTRIBUTES || type == wire::PROMOTE || type == wire::MOVE_PRIMARY || type == wire::REPLACE;
   Patience waiting(this, "", change);
   for (;;) {
     Duration attempt = std::min<Duration>(options_.timeout, kNameNodeSilence) + patience;

@@ -39,6 +39,8 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kExplain: return run_explain;
     case CommandId::kEvents: return run_events;
     case CommandId::kPromote: return run_promote;
+    case CommandId::kHandback: return run_handback;
+    case CommandId::kDrain: return run_drain;
     case CommandId::kReplace: return run_replace;
     case CommandId::kHelp: return run_help;
     case CommandId::kExit: return run_exit;

@@ -65,6 +65,7 @@ wire::PairStatus ClusterCalls::pair_status(const Pair& pair) {
   if (const Server* acting = catalogue_->server(pair.acting)) status.set_acting_primary(acting->name);
   status.set_serving(failover_->monitor().serving(pair.name));
   status.set_stale(!status.serving());
+  if (const Server* preferred = catalogue_->server(pair.preferred)) status.set_preferred(preferred->name);
   for (ServerId id : {pair.home, pair.backup}) {
     const Server* server = catalogue_->server(id);
     if (server == nullptr) continue;

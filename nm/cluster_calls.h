@@ -34,10 +34,18 @@ class ClusterCalls {
   Task<Result<wire::ExplainReply>> explain(wire::ExplainRequest request);
   // Who writes which sentence, or the end of that; lock_calls.cc.
   Task<Result<wire::LocksReply>> locks(wire::LocksRequest request, std::string user);
+  // PROMOTE without force, HANDBACK, DRAIN; planned_moves.cc.
+  Task<Result<wire::MovePrimaryReply>> move_primary(wire::MovePrimaryRequest request, std::string user);
   Task<Result<wire::ChangeReply>> replace(wire::ReplaceRequest request, std::string user);
 
  private:
   Task<Result<wire::LocksReply>> all_locks();
+  struct PlannedMove {
+    std::string pair;
+    std::string target;  // Who is to act.
+  };
+  // NOT_FOUND; CONFLICT: the target is not there.
+  Result<PlannedMove> planned_move(const wire::MovePrimaryRequest& request) const;
   wire::PairStatus pair_status(const Pair& pair);
   wire::MemberStatus member_status(const Pair& pair, const Server& server);
   // What one pair still has to bring to its other half, after its primary announced all.

@@ -77,6 +77,7 @@ void FailoverDriver::update_facts() {
     PairFacts facts;
     facts.pair = pair.name;
     facts.epoch = pair.epoch;
+    if (const Server* preferred = catalogue_->server(pair.preferred)) facts.preferred = preferred->name;
     if (const Server* acting = catalogue_->server(pair.acting)) facts.acting_primary = acting->name;
     for (ServerId member : {pair.home, pair.backup}) {
       if (const Server* server = catalogue_->server(member)) {
@@ -130,7 +131,10 @@ Task<void> FailoverDriver::begin_epoch(Effect effect, bool forced) {
             ? event("promoted", effect.pair, effect.server,
                     effect.server + " is acting primary: " + before->name +
                         (leaving_.contains(before->name) ? " was stopped" : " failed"))
-            : event("handed-back", effect.pair, effect.server, effect.server + " is acting primary again");
+        : effect.server == effect.pair
+            ? event("handed-back", effect.pair, effect.server, effect.server + " is acting primary again")
+            : event("handed-over", effect.pair, effect.server,
+                    effect.server + " is acting primary: " + before->name + " handed everything over");
   }
   auto outcome = co_await proposer_->propose(std::move(command));
   if (!outcome) log_warning("no epoch for " + effect.server + ": " + outcome.error().to_string());
@@ -207,6 +211,7 @@ Task<void> FailoverDriver::hand_over(Effect effect) {
   if (acting != nullptr) status = co_await drain_and_catch_up(effect.pair, acting->name, effect.server, effect.epoch);
   if (!status) log_warning("hand-over to " + effect.server + " put off: " + status.error().to_string());
   perform(monitor_.handed_over(effect.pair, status.has_value(), env_.clock.now()));
+  changed_.notify_all();
 }
 
 Task<Status> FailoverDriver::drain_and_catch_up(std::string pair, std::string from, std::string to, Epoch epoch) {
@@ -327,7 +332,30 @@ bool FailoverDriver::is_alive(const std::string& server) const {
   return state == MemberState::kAlive || state == MemberState::kReturning;
 }
 
-void FailoverDriver::handle_leave(const wire::LeaveRequest& request) {
+void FailoverDriver::move_wanted(const std::string& pair) {
+  update_facts();
+  perform(monitor_.move_wanted(pair, env_.clock.now()));
+}
+
+Task<void> FailoverDriver::hand_over_before_stop(std::string name, Incarnation incarnation) {
+  perform(monitor_.stopping(name, incarnation, env_.clock.now()));
+  for (;;) {
+    const Server* server = catalogue_->server(name);
+    const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+    if (pair == nullptr || server->incarnation != incarnation) co_return;
+    bool acts = pair->acting == server->id;
+    if (acts ? !monitor_.handing_over(pair->name) && monitor_.serving(pair->name) : monitor_.serving(pair->name)) co_return;
+    auto changed = changed_.wait();
+    co_await changed;
+  }
+}
+
+Task<void> FailoverDriver::handle_leave(wire::LeaveRequest request) {
+  if (request.hand_over()) {
+    // It stops at its own time limit, whatever comes of this.
+    auto moved = hand_over_before_stop(request.server(), request.incarnation());
+    co_return co_await moved;
+  }
   // Nothing is asked of it any more; its connection stays until it has its answer.
   if (ServerLink* link = links_->find(request.server()); link != nullptr && link->incarnation == request.incarnation()) {
     links_->drop(request.server(), link->peer.get());

@@ -32,7 +32,10 @@ class FailoverDriver {
 
   Task<Result<wire::RegisterReply>> handle_register(std::weak_ptr<Peer> connection, wire::RegisterRequest request);
   wire::HeartbeatReply handle_heartbeat(const wire::HeartbeatRequest& request);
-  void handle_leave(const wire::LeaveRequest& request);
+  // With hand_over: answered when the other half acts, or cannot.
+  Task<void> handle_leave(wire::LeaveRequest request);
+  // The pair's preferred primary was changed in the log.
+  void move_wanted(const std::string& pair);
   // The connection of a registered server ended.
   void connection_lost(const std::string& server, const Peer* peer);
   Task<Result<wire::PromoteReply>> promote(wire::PromoteRequest request);
@@ -54,6 +57,7 @@ class FailoverDriver {
   Task<void> resync(Effect effect);
   bool replaced(const std::string& name, Incarnation incarnation) const;
   Task<void> hand_over(Effect effect);
+  Task<void> hand_over_before_stop(std::string server, Incarnation incarnation);
   Task<Status> drain_and_catch_up(std::string pair, std::string from, std::string to, Epoch epoch);
   Task<void> watch(std::string server, Incarnation incarnation, ProcessIdentity process);
   ReplicationWorker* worker(const std::string& server);

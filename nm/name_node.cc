@@ -355,6 +355,10 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(PromoteRequest, request);
       co_return reply_with(co_await failover_->promote(std::move(request)));
     }
+    case wire::MOVE_PRIMARY: {
+      PARSE(MovePrimaryRequest, request);
+      co_return reply_with(co_await cluster_->move_primary(std::move(request), user));
+    }
     case wire::REPLACE: {
       PARSE(ReplaceRequest, request);
       co_return reply_with(co_await cluster_->replace(std::move(request), user));
@@ -402,7 +406,7 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
     case wire::LEAVE: {
       PARSE(LeaveRequest, request);
       CO_RETURN_IF_ERROR(speaks_for(request.server()));
-      failover_->handle_leave(request);
+      co_await failover_->handle_leave(std::move(request));
       co_return make_reply(wire::Done());
     }
     default: co_return fail(Code::kInvalid, "message type " + std::to_string(type) + " is not a name node's");

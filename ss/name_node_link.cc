@@ -248,12 +248,17 @@ Task<void> NameNodeLink::heartbeat(Peer* peer) {
   }
 }
 
-Task<Status> NameNodeLink::leave() {
+Task<Status> NameNodeLink::leave() { return say_goodbye(false, 2s); }
+
+Task<Status> NameNodeLink::ask_for_hand_over(Duration limit) { return say_goodbye(true, limit); }
+
+Task<Status> NameNodeLink::say_goodbye(bool hand_over, Duration limit) {
   if (!peer_ || !registered_) co_return fail(Code::kUnavailable, "not connected to a name node");
   wire::LeaveRequest request;
   request.set_server(state_->options.name);
   request.set_incarnation(incarnation_);
-  auto done = co_await call<wire::Done>(peer_.get(), wire::LEAVE, request, 2s);
+  request.set_hand_over(hand_over);
+  auto done = co_await call<wire::Done>(peer_.get(), wire::LEAVE, request, limit);
   if (!done) co_return std::unexpected(done.error());
   co_return Status{};
 }

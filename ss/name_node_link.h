@@ -31,6 +31,8 @@ class NameNodeLink : public PeerHandler {
   void heartbeat_soon();
   // Goodbye, after the lease was given back.
   Task<Status> leave();
+  // Asks for the other half to take over; when that is done or cannot be, a leave() is next.
+  Task<Status> ask_for_hand_over(Duration limit);
   bool registered() const { return registered_; }
 
  private:
@@ -43,6 +45,7 @@ class NameNodeLink : public PeerHandler {
   Task<void> announce(Peer* peer);
   Task<void> send_heartbeats(Peer* peer);
   Task<void> heartbeat(Peer* peer);
+  Task<Status> say_goodbye(bool hand_over, Duration limit);
   wire::RegisterRequest registration();
   wire::HeartbeatRequest heartbeat_request() const;
   void wake(bool lost);

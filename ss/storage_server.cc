@@ -144,6 +144,10 @@ Task<void> StorageServer::drain(Epoch epoch, Promise<Unit> done) {
 }
 
 Task<void> StorageServer::shut_down() {
+  if (state_->fence.serving() != kNoEpoch && link_->registered()) {
+    auto handed_over = co_await link_->ask_for_hand_over(options_.stop_limit);
+    if (!handed_over) log_warning("stopping without a hand-over: " + handed_over.error().to_string());
+  }
   state_->stopping = true;
   if (Epoch epoch = state_->fence.serving(); epoch != kNoEpoch) {
     Promise<Unit> done(env_.executor);

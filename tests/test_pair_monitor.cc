@@ -307,5 +307,46 @@ TEST_F(PairMonitorTest, AnUnansweredServeIsTriedAgainAfterRegistration) {
   EXPECT_EQ(Story(), "begin-epoch ss1\nserve ss1 epoch 12\n");
 }
 
+TEST_F(PairMonitorTest, APlannedMoveWaitsForNothingAndLasts) {
+  Pair();
+  facts_.preferred = "ss1_backup";
+  monitor_.set_facts(facts_);
+  Do(monitor_.move_wanted("ss1", now_));
+  EXPECT_EQ(Story(), "hand-over to ss1_backup\n");
+  monitor_.draining("ss1");
+  EXPECT_EQ(Heartbeat("ss1", 1), kNoEpoch);
+  Do(monitor_.handed_over("ss1", true, now_));
+  EXPECT_EQ(Story(), "begin-epoch ss1_backup\nserve ss1_backup epoch 12\n");
+  lease_end_.erase("ss1");  // Drained: given back.
+  Pass(seconds(10), {{"ss1", 1}, {"ss1_backup", 2}});
+  EXPECT_EQ(Story(), "");  // Not handed back by itself.
+
+  // Who is preferred fails, and takes its place again once it has caught up.
+  Died("ss1_backup", 2);
+  EXPECT_EQ(Story(), "member-failed ss1_backup\nbegin-epoch ss1 other-failed\nserve ss1 epoch 13\n");
+  lease_end_.erase("ss1_backup");
+  Register("ss1_backup", 3);
+  EXPECT_EQ(Story(), "resync ss1_backup\n");
+  CaughtUp("ss1_backup");
+  EXPECT_EQ(Story(), "hand-over to ss1_backup\n");
+}
+
+TEST_F(PairMonitorTest, OneThatStopsHandsOverFirstAndTakesNothingBack) {
+  Pair();
+  Do(monitor_.stopping("ss1", 7, now_));  // Of an earlier start.
+  EXPECT_EQ(Story(), "");
+  Do(monitor_.stopping("ss1", 1, now_));
+  EXPECT_EQ(Story(), "hand-over to ss1_backup\n");
+  monitor_.draining("ss1");
+  Do(monitor_.handed_over("ss1", true, now_));
+  EXPECT_EQ(Story(), "begin-epoch ss1_backup\nserve ss1_backup epoch 12\n");
+  lease_end_.erase("ss1");
+  Pass(seconds(10), {{"ss1", 1}, {"ss1_backup", 2}});
+  EXPECT_EQ(Story(), "");
+  // A half that stops is no place to hand over to.
+  Do(monitor_.stopping("ss1_backup", 2, now_));
+  EXPECT_EQ(Story(), "");
+}
+
 }  // namespace
 }  // namespace understudy

@@ -1,4 +1,4 @@
-// STATUS, EVENTS, WAIT, PROMOTE, REPLACE.
+// STATUS, EVENTS, WAIT.
 #include <fmt/format.h>
 
 #include "client/commands/commands.h"
@@ -106,7 +106,7 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
       for (const auto& member : pair.members()) members.push_back(member_object(member));
       Json object;
       object.text("pair", pair.pair()).count("epoch", pair.epoch()).text("acting_primary", pair.acting_primary());
-      object.truth("serving", pair.serving()).truth("stale", pair.stale());
+      object.truth("serving", pair.serving()).truth("stale", pair.stale()).text("preferred", pair.preferred());
       object.count("files_at_risk", pair.files_at_risk()).count("bytes_at_risk", pair.bytes_at_risk());
       object.number("oldest_at_risk_ms", pair.oldest_at_risk_ms()).list("members", members);
       pairs.push_back(object);
@@ -137,6 +137,7 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
                                           : fmt::format("{} acts as primary, epoch {}", pair.acting_primary(), pair.epoch());
     if (!pair.serving()) line += ", writes wait";
     if (pair.stale()) line += ", reads may be old";
+    if (!pair.preferred().empty()) line += fmt::format("; {} is to act by request, until HANDBACK {}", pair.preferred(), pair.pair());
     shell->out.line(line);
     for (const auto& member : pair.members()) shell->out.line(member_line(member));
   }
@@ -238,36 +239,6 @@ Task<Status> run_wait(Shell* shell, Command command) {
   Json object;
   object.truth("done", true).number("waited_ms", waited);
   shell->out.done("both halves hold it all, after " + format_age(waited), object);
-  co_return Status{};
-}
-
-Task<Status> run_promote(Shell* shell, Command command) {
-  wire::PromoteRequest request;
-  request.set_pair(command.arguments[0]);
-  request.set_force(true);
-  *request.mutable_request() = shell->session.next_request();
-  auto asking = shell->session.ask<wire::PromoteReply>(wire::PROMOTE, request.SerializeAsString());
-  CO_ASSIGN_OR_RETURN(wire::PromoteReply reply, co_await asking);
-  if (shell->out.json()) {
-    shell->out.object(Json().text("pair", request.pair()).text("acting_primary", reply.acting_primary())
-                          .count("epoch", reply.epoch()).count("files_maybe_lost", reply.files_maybe_lost())
-                          .text("text", reply.text()));
-  } else {
-    shell->out.line(fmt::format("{} acts as primary of {} under epoch {}; {} may have lost newer versions",
-                                reply.acting_primary(), request.pair(), reply.epoch(),
-                                counted(reply.files_maybe_lost(), "file")));
-    if (!reply.text().empty()) shell->out.line(reply.text());
-  }
-  co_return Status{};
-}
-
-Task<Status> run_replace(Shell* shell, Command command) {
-  wire::ReplaceRequest request;
-  request.set_server(command.arguments[0]);
-  auto asking = shell->session.change(wire::REPLACE, request);
-  CO_RETURN_IF_ERROR(co_await asking);
-  shell->out.done(request.server() + " may be started with an empty data folder now",
-                  Json().text("server", request.server()));
   co_return Status{};
 }
 

@@ -45,6 +45,8 @@ Task<Status> run_status(Shell* shell, Command command);
 Task<Status> run_events(Shell* shell, Command command);
 Task<Status> run_wait(Shell* shell, Command command);
 Task<Status> run_promote(Shell* shell, Command command);
+Task<Status> run_handback(Shell* shell, Command command);
+Task<Status> run_drain(Shell* shell, Command command);
 Task<Status> run_replace(Shell* shell, Command command);
 // help.cc
 Task<Status> run_help(Shell* shell, Command command);

@@ -36,6 +36,7 @@ void PairMonitor::set_facts(const PairFacts& facts) {
     pair.epoch = facts.epoch;
     pair.fenced = false;
   }
+  pair.preferred = facts.preferred.empty() ? facts.pair : facts.preferred;
   pair.members.clear();
   for (const auto& fact : facts.members) {
     pair.members.push_back(fact.server);
@@ -92,7 +93,7 @@ Effects PairMonitor::registered(const std::string& server, Incarnation incarnati
   m->alive = true;
   m->failing = false;
   m->last_heartbeat = now;
-  if (!same_process) m->resyncing = false;
+  if (!same_process) m->resyncing = m->stopping = false;
   if (server == pair.acting && pair.serve != Serve::kProposing) {
     if (holds == pair.epoch && holds != kNoEpoch && !pair.fenced) {
       if (!pair.handing_over) pair.serve = Serve::kServing;
@@ -195,8 +196,9 @@ void PairMonitor::evaluate(Pair& pair, Instant now, Effects& effects) {
       rest->resyncing = true;
       effects.push_back({EffectKind::kResync, pair.name, rest->server, pair.epoch});
     }
-  } else if (rest->server == pair.name && now >= pair.hand_over_at) {
+  } else if (now >= pair.hand_over_at && !rest->stopping && (rest->server == pair.preferred || acting->stopping)) {
     pair.handing_over = true;
+    pair.hand_over_to = rest->server;
     effects.push_back({EffectKind::kHandOver, pair.name, rest->server, pair.epoch});
   }
 }
@@ -259,14 +261,30 @@ Effects PairMonitor::handed_over(const std::string& name, bool ok, Instant now) 
   pair.handing_over = pair.draining = false;
   pair.hand_over_at = now + settings_.failure_timeout;
   pair.serve = Serve::kNeedsEpoch;
-  Member* home = member(name);
-  if (ok && home != nullptr && home->alive && home->in_sync) {
+  Member* next = member(pair.hand_over_to);
+  if (ok && next != nullptr && next->alive && next->in_sync) {
     pair.fenced = true;  // Drained: it gave its lease back.
-    propose_epoch(pair, *home, false, effects);
+    propose_epoch(pair, *next, false, effects);
   } else {
     evaluate(pair, now, effects);
   }
   return effects;
+}
+
+Effects PairMonitor::move_wanted(const std::string& name, Instant now) {
+  Effects effects;
+  auto at = pairs_.find(name);
+  if (at == pairs_.end()) return effects;
+  at->second.hand_over_at = now;
+  evaluate(at->second, now, effects);
+  return effects;
+}
+
+Effects PairMonitor::stopping(const std::string& server, Incarnation incarnation, Instant now) {
+  Member* m = member(server);
+  if (m == nullptr || m->incarnation != incarnation) return {};
+  m->stopping = true;
+  return move_wanted(m->pair, now);
 }
 
 Effects PairMonitor::force(const std::string& name, const std::string& server, Instant now) {
@@ -309,6 +327,11 @@ std::optional<Duration> PairMonitor::heartbeat_age(const std::string& server, In
   const Member* m = member(server);
   if (m == nullptr || !m->last_heartbeat) return std::nullopt;
   return now - *m->last_heartbeat;
+}
+
+bool PairMonitor::handing_over(const std::string& name) const {
+  auto at = pairs_.find(name);
+  return at != pairs_.end() && at->second.handing_over;
 }
 
 bool PairMonitor::serving(const std::string& name) const {

@@ -33,6 +33,7 @@ struct PairFacts {
   };
   std::string pair;
   std::vector<Member> members;  // One or two; the home primary has the pair's name.
+  std::string preferred;        // Who is to act whenever it can; empty: the home primary.
   std::string acting_primary;   // Empty: never had one.
   Epoch epoch = kNoEpoch;
 };
@@ -42,7 +43,7 @@ enum class EffectKind : uint8_t {
   kMemberFailed,  // Propose MemberFailed{server}.
   kServe,         // Send SERVE{epoch} to the server; answer with served().
   kResync,        // Compare the server with the acting primary, queue what differs; answer with caught_up().
-  kHandOver,      // Drain the acting primary for the home primary; answer with handed_over().
+  kHandOver,      // Drain the acting primary for the server; answer with handed_over().
 };
 
 struct Effect {
@@ -81,9 +82,13 @@ class PairMonitor {
   [[nodiscard]] Effects caught_up(const std::string& server, bool ok, Instant now);
   // DRAIN is sent next: the acting primary gets no lease any more. Until then it serves as ever.
   void draining(const std::string& pair);
-  // The hand-over ended: the old primary is drained and the home primary has
+  // The hand-over ended: the old primary is drained and the other half has
   // confirmed everything (ok), or not: then the old one goes on under a new epoch.
   [[nodiscard]] Effects handed_over(const std::string& pair, bool ok, Instant now);
+  // A planned move is wanted now: a hand-over that was put off is tried again. Give the facts in first.
+  [[nodiscard]] Effects move_wanted(const std::string& pair, Instant now);
+  // The process is about to stop, and serves until the other half has taken over, if it can.
+  [[nodiscard]] Effects stopping(const std::string& server, Incarnation incarnation, Instant now);
   // An operator's PROMOTE --force. Empty: the server is not alive, or a lease may live.
   [[nodiscard]] Effects force(const std::string& pair, const std::string& server, Instant now);
 
@@ -99,6 +104,7 @@ class PairMonitor {
   std::optional<Duration> heartbeat_age(const std::string& server, Instant now) const;
   // The acting primary has confirmed its epoch and may hold a lease.
   bool serving(const std::string& pair) const;
+  bool handing_over(const std::string& pair) const;
   // When silence alone will allow the next promotion of this pair; past: now.
   Instant lease_over_at(const std::string& pair) const;
   const MonitorSettings& settings() const { return settings_; }
@@ -113,6 +119,7 @@ class PairMonitor {
     bool failed = false;   // The log says so.
     bool failing = false;  // MemberFailed is proposed.
     bool resyncing = false;
+    bool stopping = false;  // It will be gone soon: it takes nothing over.
     Instant last_answer{};  // Or the name node's start.
     std::optional<Instant> last_heartbeat;
     Instant resync_at{};    // None before.
@@ -122,6 +129,8 @@ class PairMonitor {
     std::string name;
     std::vector<std::string> members;
     std::string acting;
+    std::string preferred;
+    std::string hand_over_to;
     Epoch epoch = kNoEpoch;
     Serve serve = Serve::kNeedsEpoch;
     bool fenced = false;  // The acting primary is known to hold no lease.
