@@ -7,6 +7,7 @@
 #include "common/base/version.h"
 #include "common/uv/server_process.h"
 #include "common/uv/uv_runtime.h"
+#include "common/wire/audit.h"
 #include "nm/name_node.h"
 
 namespace understudy {
@@ -88,11 +89,18 @@ Task<void> tell_address(NameNode* node, std::string folder) {
 }
 
 Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags, Status* ended) {
+  std::unique_ptr<LineSink> audit_file;
+  std::optional<Audit> audit;
   NameNode node(runtime->env(), options);
   // The log is opened once the folder is ours: a refused start leaves no trace in it.
   *ended = node.claim_folder();
   if (*ended) *ended = open_server_log(flags);
   if (!*ended) co_return;
+  auto opened = open_audit_file(flags);
+  if (!opened) *ended = std::unexpected(opened.error());
+  if (!*ended) co_return;
+  audit_file = *std::move(opened);
+  if (audit_file) node.set_observer(&audit.emplace(runtime->env(), audit_file.get(), flags.audit == "json"));
   TaskGroup beside(runtime->env().executor);
   beside.spawn(stop_by_signal(runtime, &node));
   beside.spawn(tell_address(&node, options.folder));
@@ -124,6 +132,14 @@ int run(int argc, char** argv) {
   app.add_option("--metrics", flags.metrics, "(later)");
   app.add_option("--log-format", flags.log_format, "text or json");
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error");
+  app.add_option("--log-size", flags.log_bytes_max, "Bytes after which the log begins anew")
+      ->transform(CLI::AsSizeValue(false))->check(CLI::Range(uint64_t{64} << 10, uint64_t{1} << 40));
+  app.add_option("--log-files", flags.log_files_max, "Older logs that are kept")->check(CLI::Range(0, 1000));
+  app.add_option("--audit", flags.audit, "DIR/audit, a line for each request: text, json or off")
+      ->check(CLI::IsMember({"text", "json", "off"}))->capture_default_str();
+  app.add_option("--audit-size", flags.audit_bytes_max, "Bytes after which the audit trail begins anew")
+      ->transform(CLI::AsSizeValue(false))->check(CLI::Range(uint64_t{64} << 10, uint64_t{1} << 40));
+  app.add_option("--audit-files", flags.audit_files_max, "Older audit trails that are kept")->check(CLI::Range(0, 1000));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

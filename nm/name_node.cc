@@ -135,7 +135,7 @@ Status NameNode::claim_folder() {
     return fail(Code::kInvalid, options_.folder + ": is a storage server's folder; give another --data");
   }
   // Only what a start that was cut short, or whoever starts servers, leaves behind.
-  constexpr std::string_view kLeftBehind[] = {"lock", "pid", "pid.new", "address", "address.new", "log", "stderr",
+  constexpr std::string_view kLeftBehind[] = {"lock", "pid", "pid.new", "address", "address.new", "log", "audit", "stderr",
                                               "raft", "lost+found"};
   // A rebuilding that did not come to its end.
   constexpr std::string_view kRebuilding[] = {"catalogue.new", "catalogue.new-wal", "catalogue.new-shm", "rebuild.db",
@@ -253,7 +253,7 @@ Task<void> NameNode::accept() {
 
 Task<void> NameNode::serve(std::unique_ptr<Connection> connection) {
   Session session(this);
-  session.peer = std::make_shared<Peer>(env_, std::move(connection), &session, PeerOptions{.crowd = &crowd_});
+  session.peer = std::make_shared<Peer>(env_, std::move(connection), &session, PeerOptions{.crowd = &crowd_, .observer = observer_});
   std::shared_ptr<Peer> peer = session.peer;
   co_await peer->run();
   if (!session.server.empty()) failover_->connection_lost(session.server, peer.get());
@@ -272,6 +272,7 @@ Result<Reply> NameNode::hello(Session* session, const wire::HelloRequest& reques
   session->greeted = true;
   session->role = request.role();
   session->user = request.role() == wire::HelloRequest::CLIENT ? "admin" : request.name();
+  if (session->peer) session->peer->set_caller(session->user);
   wire::HelloReply reply;
   reply.set_protocol_version(kProtocolVersion);
   reply.set_cluster_id(catalogue_->cluster_id());

@@ -50,6 +50,8 @@ class NameNode : public Proposer {
   // stop(), or with the error that made going on impossible.
   Task<Status> run();
   void stop();
+  // Hears of every request from run() on; outlives this.
+  void set_observer(RequestObserver* observer) { observer_ = observer; }
   // The address that it listens on; empty before.
   const Address& address() const { return address_; }
   Future<Unit> started();
@@ -74,6 +76,7 @@ class NameNode : public Proposer {
   NameNodeOptions options_;
   Address address_;
   PeerCrowd crowd_;
+  RequestObserver* observer_ = nullptr;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<Catalogue> catalogue_;
   std::unique_ptr<RaftBridge> raft_;

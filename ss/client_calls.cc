@@ -94,6 +94,7 @@ Task<Result<Reply>> ClientCalls::hello(Peer* peer, Bytes message) {
     co_return fail(Code::kMoved, "this server belongs to another cluster");
   }
   client(peer).user = request.name();
+  peer->set_caller(request.name());
   wire::HelloReply reply;
   reply.set_protocol_version(kProtocolVersion);
   reply.set_cluster_id(state_->cluster_id);

@@ -9,6 +9,7 @@
 #include "common/base/version.h"
 #include "common/uv/server_process.h"
 #include "common/uv/uv_runtime.h"
+#include "common/wire/audit.h"
 #include "ss/storage_server.h"
 
 namespace understudy {
@@ -32,10 +33,17 @@ Task<void> stop_on_signal(UvRuntime* runtime, StorageServer* server) {
 // The log is opened once the folder is ours: a refused start leaves one line on
 // standard error and no trace in the folder.
 Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, Status* ended) {
+  std::unique_ptr<LineSink> audit_file;
+  std::optional<Audit> audit;
   StorageServer server(runtime->env(), arguments->server);
   *ended = co_await server.open();
   if (*ended) *ended = open_server_log(arguments->flags);
   if (!*ended) co_return;
+  auto opened = open_audit_file(arguments->flags);
+  if (!opened) *ended = std::unexpected(opened.error());
+  if (!*ended) co_return;
+  audit_file = *std::move(opened);
+  if (audit_file) server.set_observer(&audit.emplace(runtime->env(), audit_file.get(), arguments->flags.audit == "json"));
   TaskGroup watching(runtime->env().executor);
   watching.spawn(stop_on_signal(runtime, &server));
   co_await server.run();
@@ -66,6 +74,14 @@ int run_main(int argc, char** argv) {
   app.add_option("--log-format", flags.log_format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
+  app.add_option("--log-size", flags.log_bytes_max, "Bytes after which the log begins anew")
+      ->transform(CLI::AsSizeValue(false))->check(CLI::Range(uint64_t{64} << 10, uint64_t{1} << 40));
+  app.add_option("--log-files", flags.log_files_max, "Older logs that are kept")->check(CLI::Range(0, 1000));
+  app.add_option("--audit", flags.audit, "DIR/audit, a line for each request: text, json or off")
+      ->check(CLI::IsMember({"text", "json", "off"}))->capture_default_str();
+  app.add_option("--audit-size", flags.audit_bytes_max, "Bytes after which the audit trail begins anew")
+      ->transform(CLI::AsSizeValue(false))->check(CLI::Range(uint64_t{64} << 10, uint64_t{1} << 40));
+  app.add_option("--audit-files", flags.audit_files_max, "Older audit trails that are kept")->check(CLI::Range(0, 1000));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -86,7 +86,7 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
     co_return fail(Code::kUnavailable, address + ": is no name node of this cluster, by its certificate; check --nm");
   }
   peer_ = std::make_unique<Peer>(state_->env, std::move(connection), this,
-                                 PeerOptions{.handled_bytes_max = ServerState::kNameNodeBytesMax});
+                                 PeerOptions{.handled_bytes_max = ServerState::kNameNodeBytesMax, .observer = state_->observer});
   connected.tasks.spawn(peer_->run());
   auto greeted = co_await call<wire::HelloReply>(peer_.get(), wire::HELLO, hello, kConnectTimeout);
   if (!greeted) co_return std::unexpected(greeted.error());

@@ -19,6 +19,8 @@ namespace understudy {
 
 inline constexpr uint32_t kProtocolVersion = 1;
 
+class RequestObserver;
+
 struct StorageServerOptions {
   std::string name;                      // ss1, ss1_backup, ...
   std::string backup_of;                 // Empty: by the name's _backup ending.
@@ -71,6 +73,7 @@ struct ServerState {
   Semaphore staging;
 
   bool stopping = false;  // No new epoch is taken.
+  RequestObserver* observer = nullptr;
 
   // APPLY and SET_ASIDE under way: a new epoch begins behind them.
   uint32_t applies = 0;

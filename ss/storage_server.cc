@@ -78,6 +78,7 @@ Task<Status> StorageServer::serve() {
   CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + "/address", address_ + "\n"));
 
   Incarnation incarnation = env_.random.next() | 1;
+  state_->observer = observer_;
   announcer_ = std::make_unique<Announcer>(state_.get(), incarnation);
   client_calls_ = std::make_unique<ClientCalls>(state_.get());
   replica_calls_ = std::make_unique<ReplicaCalls>(state_.get(), announcer_.get(), client_calls_.get(),
@@ -118,7 +119,7 @@ Task<void> StorageServer::accept_clients() {
 
 Task<void> StorageServer::serve_client(std::unique_ptr<Connection> connection) {
   Peer peer(env_, std::move(connection), client_calls_.get(),
-            {.handled_bytes_max = ServerState::kClientBytesMax, .crowd = &crowd_});
+            {.handled_bytes_max = ServerState::kClientBytesMax, .crowd = &crowd_, .observer = observer_});
   co_await peer.run();
   // What it asked for ends even so: a staged chunk finds its upload.
   co_await peer.join_handlers();

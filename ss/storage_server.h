@@ -35,6 +35,8 @@ class StorageServer {
   // Lets run() end well: changes under way end and are announced, the lease is given
   // back, the name node told.
   void stop();
+  // Hears of every request from run() on; outlives this.
+  void set_observer(RequestObserver* observer) { observer_ = observer; }
 
   const Status& result() const { return result_; }
   // Where clients reach it; empty before it listens.
@@ -58,6 +60,7 @@ class StorageServer {
   Address address_;
   Status result_;
   bool stopping_ = false;
+  RequestObserver* observer_ = nullptr;
   std::optional<Error> failure_;
   Notifier changed_;  // One of the two above.
 

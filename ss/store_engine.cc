@@ -57,7 +57,7 @@ Task<Status> StoreEngine::start() {
 
 // Only what a start that was cut short, or whoever starts servers, leaves behind, or a store.
 Status StoreEngine::check_folder() const {
-  constexpr std::string_view kLeftBehind[] = {"lock", "store.new", "pid", "address", "log", "stderr", "lost+found"};
+  constexpr std::string_view kLeftBehind[] = {"lock", "store.new", "pid", "address", "log", "audit", "stderr", "lost+found"};
   ASSIGN_OR_RETURN(auto names, env_.disk.list(options_.folder));
   if (std::ranges::find(names, "store") != names.end()) return {};
   for (const auto& name : names) {

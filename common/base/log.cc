@@ -1,6 +1,6 @@
 #include "common/base/log.h"
 
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -63,7 +63,7 @@ Status log_open(const LogOptions& options) {
     if (options.file.empty()) {
       target = std::make_shared<spdlog::sinks::stderr_sink_mt>();
     } else {
-      target = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file);
+      target = std::make_shared<spdlog::sinks::rotating_file_sink_mt>(options.file, options.bytes_max, options.files_max);
     }
   } catch (const spdlog::spdlog_ex& error) {
     return fail(Code::kInvalid, error.what());
@@ -77,6 +77,32 @@ Status log_open(const LogOptions& options) {
                                      : "%Y-%m-%dT%H:%M:%S.%fZ %l [%P] %v",
                         spdlog::pattern_time_type::utc);
   return {};
+}
+
+namespace {
+
+class RotatedFile final : public LineSink {
+ public:
+  explicit RotatedFile(std::shared_ptr<spdlog::logger> logger) : logger_(std::move(logger)) {}
+  void line(std::string_view text) override { logger_->log(spdlog::level::info, "{}", text); }
+  void flush() override { logger_->flush(); }
+
+ private:
+  std::shared_ptr<spdlog::logger> logger_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<LineSink>> open_rotated_file(const std::string& file, uint64_t bytes_max, uint32_t files_max) {
+  try {
+    auto sink = std::make_shared<spdlog::sinks::rotating_file_sink_mt>(file, bytes_max, files_max);
+    auto logger = std::make_shared<spdlog::logger>("lines", std::move(sink));
+    logger->set_pattern("%v");
+    logger->set_error_handler([](const std::string&) {});
+    return std::make_unique<RotatedFile>(std::move(logger));
+  } catch (const spdlog::spdlog_ex& error) {
+    return fail(Code::kInvalid, error.what());
+  }
 }
 
 void log_flush() { sink().logger->flush(); }

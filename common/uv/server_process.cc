@@ -44,6 +44,8 @@ Status open_server_log(const ServerFlags& flags) {
   LogOptions options;
   options.file = flags.data + "/log";
   options.json = flags.log_format == "json";
+  options.bytes_max = flags.log_bytes_max;
+  options.files_max = flags.log_files_max;
   if (flags.log_level == "debug") options.level = LogLevel::kDebug;
   else if (flags.log_level == "info") options.level = LogLevel::kInfo;
   else if (flags.log_level == "warning") options.level = LogLevel::kWarning;
@@ -51,6 +53,11 @@ Status open_server_log(const ServerFlags& flags) {
   else return fail(Code::kInvalid, flags.log_level + ": the log level is debug, info, warning or error");
   if (access(flags.data.c_str(), W_OK) != 0) return fail(Code::kInvalid, flags.data + ": " + std::strerror(errno));
   return log_open(options);
+}
+
+Result<std::unique_ptr<LineSink>> open_audit_file(const ServerFlags& flags) {
+  if (flags.audit == "off") return nullptr;
+  return open_rotated_file(flags.data + "/audit", flags.audit_bytes_max, flags.audit_files_max);
 }
 
 Status write_note(const std::string& folder, const std::string& name, const std::string& line) {

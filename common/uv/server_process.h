@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -17,6 +18,11 @@ struct ServerFlags {
   std::string data;
   std::string log_level = "info";
   std::string log_format = "text";
+  uint64_t log_bytes_max = 32 << 20;
+  uint32_t log_files_max = 4;
+  std::string audit = "text";  // text, json or off.
+  uint64_t audit_bytes_max = 64 << 20;
+  uint32_t audit_files_max = 16;
 };
 
 // "250ms", "5s", "2m", "1h", or a bare number of seconds. INVALID otherwise.
@@ -27,6 +33,8 @@ size_t room_for_clients();
 
 // Logs into DIR/log.
 Status open_server_log(const ServerFlags& flags);
+// DIR/audit, for an Audit; none if it is off.
+Result<std::unique_ptr<LineSink>> open_audit_file(const ServerFlags& flags);
 
 // Small informative files, not part of any state: DIR/pid, DIR/address.
 Status write_note(const std::string& folder, const std::string& name, const std::string& line);

@@ -216,7 +216,8 @@ Task<Status> Peer::greet(Frame frame) {
     greeted_ = frame.kind == FrameKind::kResponse;
     answered(std::move(frame));
   } else {
-    if (handler_) reply = co_await handler_->handle(this, kHelloType, std::move(frame.message), {});
+    auto handled = handle(kHelloType, std::move(frame.message), {});
+    reply = co_await handled;
     greeted_ = reply.has_value();
   }
   if (greeted_) decoder_.set_limits(options_.limits);
@@ -240,12 +241,23 @@ void Peer::answered(Frame frame) {
   }
 }
 
+Task<Result<Reply>> Peer::handle(uint16_t type, Bytes message, Bytes body) {
+  if (!handler_) co_return fail(Code::kInvalid, "nothing is asked for on this side");
+  if (!options_.observer) co_return co_await handler_->handle(this, type, std::move(message), std::move(body));
+  std::string what = options_.observer->describe(type, message);
+  size_t body_bytes = body.size();
+  Instant begun = env_.clock.now();
+  auto reply = co_await handler_->handle(this, type, std::move(message), std::move(body));
+  options_.observer->answered(*this, type, what, body_bytes, reply, env_.clock.now() - begun);
+  co_return reply;
+}
+
 Task<void> Peer::serve(Frame frame) {
   uint64_t size = frame.message.size() + frame.body.size();
   count(handled_bytes_, size);
   ++handled_requests_;
-  Result<Reply> reply = fail(Code::kInvalid, "nothing is asked for on this side");
-  if (handler_) reply = co_await handler_->handle(this, frame.type, std::move(frame.message), std::move(frame.body));
+  auto handled = handle(frame.type, std::move(frame.message), std::move(frame.body));
+  Result<Reply> reply = co_await handled;
   uncount(handled_bytes_, size);
   --handled_requests_;
   if (frame.kind == FrameKind::kRequest) send_answer(frame.type, frame.request_id, std::move(reply));

@@ -40,6 +40,16 @@ class PeerHandler {
   virtual void closed(Peer* peer) {}
 };
 
+// Hears of every request that was answered, the refused ones too (common/wire/audit.h).
+class RequestObserver {
+ public:
+  virtual ~RequestObserver() = default;
+  // In words, before the message is handed on.
+  virtual std::string describe(uint16_t type, BytesView message) = 0;
+  virtual void answered(const Peer& peer, uint16_t type, const std::string& what, size_t body_bytes, const Result<Reply>& result,
+                        Duration took) = 0;
+};
+
 struct PeerOptions {
   FrameLimits limits = kFrameLimits;
   // While requests of so many bytes are being handled, answers not yet sent included,
@@ -49,6 +59,7 @@ struct PeerOptions {
   uint32_t handled_requests_max = 4096;
   bool hello = true;
   PeerCrowd* crowd = nullptr;  // Of a connection that a server accepted.
+  RequestObserver* observer = nullptr;  // Outlives it.
 };
 
 class Peer {
@@ -82,6 +93,9 @@ class Peer {
   const Address& address() const { return address_; }
   // Who the other end has proven to be.
   const PeerIdentity& identity() const { return connection_->identity(); }
+  // The user who asks, as the handler found out; empty: not known.
+  const std::string& caller() const { return caller_; }
+  void set_caller(std::string user) { caller_ = std::move(user); }
   // Is not counted any more.
   void leave_crowd();
   // In memory for this connection, as its crowd counts it; when it last moved on.
@@ -98,6 +112,7 @@ class Peer {
   Task<void> write_loop();
   Task<Status> take_frames();
   Task<Status> greet(Frame frame);
+  Task<Result<Reply>> handle(uint16_t type, Bytes message, Bytes body);
   Task<void> serve(Frame frame);
   void answered(Frame frame);
   void send(Frame frame);
@@ -114,6 +129,7 @@ class Peer {
   PeerHandler* handler_;
   PeerOptions options_;
   Address address_;
+  std::string caller_;
   FrameDecoder decoder_;
   FrameWriter outgoing_;
   bool writing_ = false;
