@@ -77,6 +77,27 @@ void show_record(Output* out, const LogRecord& record) {
   }
 }
 
+// Each record in words. `reader` outlives the task.
+Task<Status> inspect_records(LogReader* reader, Output* out) {
+  uint64_t records = 0;
+  for (;;) {
+    auto next = reader->next();
+    CO_ASSIGN_OR_RETURN(auto record, co_await next);
+    if (!record) break;
+    ++records;
+    show_record(out, *record);
+  }
+  std::string end = fmt::format("{}; valid up to position {}", counted(records, "record"), number(reader->position()));
+  if (!reader->at_file_end()) {
+    auto proving = reader->proves_damage();
+    CO_ASSIGN_OR_RETURN(bool damaged, co_await proving);
+    if (damaged) co_return fail(Code::kCorrupt, end + "; what stands there had been durable: the file is damaged");
+    end += "; a torn or not yet written tail behind it";
+  }
+  out->note(end);
+  co_return Status{};
+}
+
 Task<Status> inspect_segment(Env& env, std::string path, Output* out) {
   CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, env.disk.open(path, OpenMode::kRead));
   CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
@@ -87,23 +108,22 @@ Task<Status> inspect_segment(Env& env, std::string path, Output* out) {
   out->note(fmt::format("a segment of a log, format {}, of store {}, {}; its records begin at position {}",
                         kSegmentFormat, header->store_id, counted(size, "byte"), number(header->base_lsn)));
   LogReader reader(file, path, header->base_lsn, Lsn{number(header->base_lsn) + kSegmentHeaderSize}, size);
-  uint64_t records = 0;
-  for (;;) {
-    auto next = reader.next();
-    CO_ASSIGN_OR_RETURN(auto record, co_await next);
-    if (!record) break;
-    ++records;
-    show_record(out, *record);
-  }
-  std::string end = fmt::format("{}; valid up to position {}", counted(records, "record"), number(reader.position()));
-  if (!reader.at_file_end()) {
-    auto proving = reader.proves_damage();
-    CO_ASSIGN_OR_RETURN(bool damaged, co_await proving);
-    if (damaged) co_return fail(Code::kCorrupt, end + "; what stands there had been durable: the file is damaged");
-    end += "; a torn or not yet written tail behind it";
-  }
-  out->note(end);
-  co_return Status{};
+  auto inspecting = inspect_records(&reader, out);
+  co_return co_await inspecting;
+}
+
+Task<Status> inspect_packed(Env& env, std::string path, Output* out) {
+  CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, env.disk.open(path, OpenMode::kRead));
+  CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
+  auto loading = load_packed(file, path);
+  CO_ASSIGN_OR_RETURN(auto packed, co_await loading);
+  const PackedHeader& header = packed->header;
+  out->note(fmt::format("what compaction left of a log's positions {} to {}, format {}, of store {}, {}, packed when the log ended at {}",
+                        number(header.base), number(header.end), kPackedFormat, header.store_id, counted(size, "byte"),
+                        number(header.packed_at)));
+  LogReader reader(file, path, packed, header.base);
+  auto inspecting = inspect_records(&reader, out);
+  co_return co_await inspecting;
 }
 
 Status inspect_database(const std::string& path, Output* out) {
@@ -141,6 +161,10 @@ Task<Status> inspect_file(Env& env, std::string path, Output* out) {
   CO_ASSIGN_OR_RETURN(Bytes start, co_await reading);
   if (start.starts_with(kSegmentMagic)) {
     auto inspecting = inspect_segment(env, path, out);
+    co_return co_await inspecting;
+  }
+  if (start.starts_with(kPackedMagic)) {
+    auto inspecting = inspect_packed(env, path, out);
     co_return co_await inspecting;
   }
   if (start.starts_with(kSqliteMagic)) co_return inspect_database(path, out);

@@ -21,6 +21,7 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kInfo: return run_info;
     case CommandId::kHistory: return run_history;
     case CommandId::kUndo: return run_undo;
+    case CommandId::kUndelete: return run_undelete;
     case CommandId::kWait: return run_wait;
     case CommandId::kWrite: return run_write;
     case CommandId::kCheckpoint: return run_checkpoint;

@@ -134,6 +134,9 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kAddJobs: return add_jobs(command.add_jobs(), change);
     case C::kReplaceServer: return replace_server(command.replace_server(), change);
     case C::kPreferPrimary: return prefer_primary(command.prefer_primary(), change);
+    case C::kUndeleteIntent: return undelete_intent(command.undelete_intent(), change);
+    case C::kUndeleteEnd: return undelete_end(command.undelete_end(), change);
+    case C::kForgetDeleted: return forget_deleted(command.forget_deleted(), change);
     case C::kAddEvents: return;
     default: break;  // Also those whose code is yet to come.
   }

@@ -52,6 +52,9 @@ class RemoveDone;
 class RemoveFolder;
 class RemoveIntent;
 class RemoveLink;
+class UndeleteEnd;
+class UndeleteIntent;
+class ForgetDeleted;
 class PreferPrimary;
 class ReplaceServer;
 class SetAttributes;
@@ -109,6 +112,15 @@ class Catalogue {
   // folders that are empty by now for PurgeNodes.
   std::vector<Node> trash(uint32_t limit);
 
+  // ---- Deleted files that can come back, as CatalogueStore has them.
+  std::vector<DeletedFile> deleted(int64_t after_us, FileId after_id, std::string_view owner, uint32_t limit) {
+    return answered(store_->deleted(after_us, after_id, owner, limit));
+  }
+  std::optional<DeletedFile> deleted_at(std::string_view path) { return answered(store_->deleted_at(path)); }
+  std::optional<int64_t> oldest_deleted_us() { return answered(store_->oldest_deleted_us()); }
+  // What has its name again, and nothing more yet.
+  std::vector<Node> returning_files(uint32_t limit);
+
   // ---- The cluster.
   const std::string& cluster_id() const { return store_->cluster.cluster_id; }
   uint64_t files() const { return store_->cluster.files; }
@@ -131,6 +143,10 @@ class Catalogue {
 
   // The newest job's place in the order: every job queued before now is at or below it.
   uint64_t last_job_sequence() const { return store_->cluster.next_job - 1; }
+
+  // Below this position of `server`'s log, which acts as primary, the other half has everything
+  // too. 0: not known, or the other half is not in sync, or too much is waiting to tell.
+  Lsn replicated(const Server& server);
 
   // Events behind `after`: serialized wire::Event, with their ids.
   std::vector<EventRow> events(uint64_t after, uint32_t limit);
@@ -193,6 +209,11 @@ class Catalogue {
   void purge_nodes(const wire::PurgeNodes& command, Change& change);
   void erase_file(const Node& node, Version tombstone, Lsn lsn, const Change& change);
   void erase_name(const Node& node, const Change& change);
+  // catalogue_deleted.cc
+  void bury(Node node, Version tombstone, const Change& change);
+  void undelete_intent(const wire::UndeleteIntent& command, Change& change);
+  void undelete_end(const wire::UndeleteEnd& command, Change& change);
+  void forget_deleted(const wire::ForgetDeleted& command, Change& change);
   // catalogue_members.cc
   void init_cluster(const wire::InitCluster& command, Change& change);
   void register_server(const wire::RegisterServer& command, Change& change);

@@ -92,10 +92,10 @@ void Catalogue::announce_item(const Server& server, const Pair& pair, const wire
   Version version = version_of(item.version());
   auto old = store_->node(id);
   if (!old || old->kind != NodeKind::kFile) return;  // Removed by now: its DELETE job is there.
+  if (version <= old->announced) return;  // Of a file that has come back: its tombstone, told late.
   if (item.kind() == wire::CHANGE_DELETE) return erase_file(*old, version, Lsn{item.lsn()}, change);
-  if (version <= old->announced) return;
   Node node = *old;
-  if (node.state == NodeState::kPending) node.state = NodeState::kLive;
+  if (node.state == NodeState::kPending || node.state == NodeState::kReturning) node.state = NodeState::kLive;
   node.announced = version;
   node.size_bytes = item.size_bytes();
   node.announced_by = server.id;

@@ -9,6 +9,7 @@ namespace {
 constexpr uint32_t kChildrenAtOnce = 64;
 constexpr uint32_t kLookedAtMax = 20'000;
 constexpr uint32_t kJobsAtOnce = 1000;
+constexpr uint32_t kWaitingMax = 2000;
 
 }  // namespace
 
@@ -117,6 +118,23 @@ std::vector<Node> Catalogue::pending_files(int64_t created_before_us, uint32_t l
 
 std::vector<Node> Catalogue::deleting_files(uint32_t limit) {
   return answered(store_->unsettled(NodeState::kDeleting, INT64_MAX, limit));
+}
+
+std::vector<Node> Catalogue::returning_files(uint32_t limit) {
+  return answered(store_->unsettled(NodeState::kReturning, INT64_MAX, limit));
+}
+
+Lsn Catalogue::replicated(const Server& server) {
+  const Pair* pair = this->pair(server.pair);
+  const Server* other = pair == nullptr ? nullptr : this->server(pair->other_half(server.id));
+  if (pair == nullptr || pair->acting != server.id) return kNoLsn;
+  if (other == nullptr) return server.announced_lsn;
+  if (!other->in_sync || lag(other->id).jobs > kWaitingMax) return kNoLsn;
+  Lsn replicated = server.announced_lsn;
+  for (const Job& job : jobs(other->id, 0, kWaitingMax)) {
+    if (job.to) replicated = std::min(replicated, Lsn{number(job.announce_lsn) - std::min<uint64_t>(number(job.announce_lsn), 1)});
+  }
+  return replicated;
 }
 
 std::vector<Node> Catalogue::trash(uint32_t limit) {

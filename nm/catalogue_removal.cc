@@ -30,6 +30,7 @@ void Catalogue::remove_intent(const wire::RemoveIntent& command, Change& change)
     node.state = NodeState::kDeleting;
     ++node.access_generation;
     store_->update_node(*there, node);
+    store_->note_deleter(node.id, change.user);
   }
   change.outcome.set_object_id(number(node.id));
   change.outcome.set_kind(wire::KIND_FILE);
@@ -69,7 +70,7 @@ void Catalogue::erase_file(const Node& node, Version tombstone, Lsn lsn, const C
     if (waiting->to) from = waiting->from;
   }
   drop_jobs(node.id);
-  store_->erase_node(node);
+  bury(node, tombstone, change);
   if (!tombstone || target == kNoServer) return;
   queue({.target = target,
          .object = node.id,
@@ -99,6 +100,7 @@ void Catalogue::remove_cancel(const wire::RemoveCancel& command, Change& change)
   if (!there || there->state != NodeState::kDeleting) return;
   Node node = *there;
   node.state = node.announced ? NodeState::kLive : NodeState::kPending;
+  store_->note_deleter(node.id, "");
   store_->update_node(*there, node);
   change.outcome.set_object_id(number(node.id));
 }
@@ -121,6 +123,7 @@ void Catalogue::remove_folder(const wire::RemoveFolder& command, Change& change)
     change.outcome.set_raft_index(change.index);
     return change.refuse(Code::kNotEmpty, printable(command.path()) + ": is not empty; -r removes what is in it too");
   }
+  if (auto path = path_of(there.id)) store_->put_trashed(there.id, *path);
   Node node = there;
   node.parent = kTrashFolder;
   node.name = fmt::format("{:016x}", number(node.id));

@@ -51,6 +51,12 @@ CREATE TABLE events(id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 constexpr const char* kSteps[] = {
     // 2: who is to act as primary, where an operator said so.
     "ALTER TABLE pairs ADD COLUMN preferred INTEGER NOT NULL DEFAULT 0",
+    // 3: deleted files that can come back (state 3), and where folders were that hang under the trash.
+    "CREATE TABLE deleted(id INTEGER PRIMARY KEY, path TEXT NOT NULL, deleted_us INTEGER NOT NULL, deleted_by TEXT NOT NULL,"
+    "  owner TEXT NOT NULL, size_bytes INTEGER NOT NULL);"
+    "CREATE INDEX deleted_by_path ON deleted(path, deleted_us);"
+    "CREATE INDEX deleted_by_time ON deleted(deleted_us, id);"
+    "CREATE TABLE trashed(folder INTEGER PRIMARY KEY, path TEXT NOT NULL)",
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 
@@ -300,7 +306,7 @@ Pair* CatalogueStore::pair_named(std::string_view name) {
 }
 
 std::optional<Node> CatalogueStore::node(FileId id) {
-  static const std::string sql = fmt::format("SELECT {} FROM nodes WHERE id = ?1", kNodeColumns);
+  static const std::string sql = fmt::format("SELECT {} FROM nodes WHERE id = ?1 AND state != 3", kNodeColumns);
   auto find = db_->statement(sql);
   find.bind(number(id));
   if (!step(find)) return std::nullopt;
@@ -333,7 +339,7 @@ std::vector<Node> CatalogueStore::children(FileId folder, std::string_view after
 
 std::vector<Node> CatalogueStore::nodes_of_partition(uint32_t partition, FileId after, uint32_t limit) {
   static const std::string sql =
-      fmt::format("SELECT {} FROM nodes WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3", kNodeColumns);
+      fmt::format("SELECT {} FROM nodes WHERE id > ?1 AND id <= ?2 AND state != 3 ORDER BY id LIMIT ?3", kNodeColumns);
   uint64_t first = uint64_t{partition} << 54 | number(kTrashFolder);  // The fixed ids are no content.
   uint64_t behind = number(after) > first ? number(after) : first;
   auto find = db_->statement(sql);
@@ -395,6 +401,121 @@ void CatalogueStore::erase_node(const Node& node) {
   erase.bind(number(node.id));
   run(erase);
   count_node(node, -1);
+  if (node.kind != NodeKind::kFolder) return;
+  auto trashed = db_->statement("DELETE FROM trashed WHERE folder = ?1");
+  trashed.bind(number(node.id));
+  run(trashed);
+}
+
+// A row without a path; what lists deleted files passes over it.
+void CatalogueStore::note_deleter(FileId id, std::string_view user) {
+  auto note = user.empty() ? db_->statement("DELETE FROM deleted WHERE id = ?1 AND path = ''")
+                           : db_->statement("INSERT OR REPLACE INTO deleted VALUES(?1, '', 9223372036854775807, ?2, '', 0)");
+  note.bind(number(id));
+  if (!user.empty()) note.bind_text(user);
+  run(note);
+}
+
+std::string CatalogueStore::deleter(FileId id) {
+  auto find = db_->statement("SELECT deleted_by FROM deleted WHERE id = ?1 AND path = ''");
+  find.bind(number(id));
+  return step(find) ? std::string(find.column_bytes(0)) : std::string();
+}
+
+void CatalogueStore::bury_node(const Node& node, const DeletedFile& deleted) {
+  auto hide = db_->statement("UPDATE nodes SET parent = 3, name = ?2, state = 3 WHERE id = ?1");
+  hide.bind(number(node.id)).bind_text(fmt::format("{:016x}", number(node.id)));
+  run(hide);
+  count_node(node, -1);
+  auto put = db_->statement("INSERT OR REPLACE INTO deleted VALUES(?1, ?2, ?3, ?4, ?5, ?6)");
+  put.bind(number(node.id)).bind_text(deleted.path).bind(static_cast<uint64_t>(deleted.deleted_us));
+  put.bind_text(deleted.deleted_by).bind_text(node.owner).bind(node.size_bytes);
+  run(put);
+}
+
+std::optional<Node> CatalogueStore::dig_up_node(FileId id) {
+  static const std::string sql = fmt::format("SELECT {} FROM nodes WHERE id = ?1 AND state = 3", kNodeColumns);
+  std::optional<Node> node;
+  {
+    auto find = db_->statement(sql);
+    find.bind(number(id));
+    if (step(find)) node = node_of(find);
+  }
+  if (!node) return std::nullopt;
+  auto forget = db_->statement("DELETE FROM deleted WHERE id = ?1");
+  forget.bind(number(id));
+  run(forget);
+  count_node(*node, 1);
+  return node;
+}
+
+namespace {
+
+DeletedFile deleted_of(const SqliteStatement& row) {
+  DeletedFile deleted;
+  deleted.id = FileId{row.column_uint64(0)};
+  deleted.path = row.column_bytes(1);
+  deleted.deleted_us = static_cast<int64_t>(row.column_uint64(2));
+  deleted.deleted_by = row.column_bytes(3);
+  deleted.owner = row.column_bytes(4);
+  deleted.size_bytes = row.column_uint64(5);
+  return deleted;
+}
+
+}  // namespace
+
+std::optional<DeletedFile> CatalogueStore::deleted_at(std::string_view path) {
+  auto find = db_->statement(
+      "SELECT id, path, deleted_us, deleted_by, owner, size_bytes FROM deleted WHERE path = ?1 "
+      "ORDER BY deleted_us DESC, id DESC LIMIT 1");
+  find.bind_text(path);
+  if (!step(find)) return std::nullopt;
+  return deleted_of(find);
+}
+
+std::vector<DeletedFile> CatalogueStore::deleted(int64_t after_us, FileId after_id, std::string_view owner, uint32_t limit) {
+  auto find = db_->statement(
+      "SELECT id, path, deleted_us, deleted_by, owner, size_bytes FROM deleted WHERE path <> '' AND (?1 = 0 OR deleted_us < ?1 OR "
+      "(deleted_us = ?1 AND id < ?2)) AND (?3 = '' OR owner = ?3) ORDER BY deleted_us DESC, id DESC LIMIT ?4");
+  find.bind(static_cast<uint64_t>(after_us)).bind(number(after_id)).bind_text(owner).bind(uint64_t{limit});
+  std::vector<DeletedFile> found;
+  while (step(find)) found.push_back(deleted_of(find));
+  return found;
+}
+
+std::optional<int64_t> CatalogueStore::oldest_deleted_us() {
+  auto find = db_->statement("SELECT deleted_us FROM deleted ORDER BY deleted_us LIMIT 1");
+  if (!step(find)) return std::nullopt;
+  return static_cast<int64_t>(find.column_uint64(0));
+}
+
+uint64_t CatalogueStore::forget_deleted(int64_t before_us, uint32_t limit) {
+  std::vector<uint64_t> ids;
+  {
+    auto find = db_->statement("SELECT id FROM deleted WHERE deleted_us < ?1 ORDER BY deleted_us, id LIMIT ?2");
+    find.bind(static_cast<uint64_t>(before_us)).bind(uint64_t{limit});
+    while (step(find)) ids.push_back(find.column_uint64(0));
+  }
+  for (uint64_t id : ids) {
+    for (const char* sql : {"DELETE FROM deleted WHERE id = ?1", "DELETE FROM nodes WHERE id = ?1 AND state = 3"}) {
+      auto erase = db_->statement(sql);
+      erase.bind(id);
+      run(erase);
+    }
+  }
+  return ids.size();
+}
+
+void CatalogueStore::put_trashed(FileId folder, std::string_view path) {
+  auto put = db_->statement("INSERT OR REPLACE INTO trashed VALUES(?1, ?2)");
+  put.bind(number(folder)).bind_text(path);
+  run(put);
+}
+
+std::string CatalogueStore::trashed_path(FileId folder) {
+  auto find = db_->statement("SELECT path FROM trashed WHERE folder = ?1");
+  find.bind(number(folder));
+  return step(find) ? std::string(find.column_bytes(0)) : std::string();
 }
 
 std::optional<Job> CatalogueStore::job(ServerId target, FileId object) {

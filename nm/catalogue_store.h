@@ -72,6 +72,23 @@ class CatalogueStore {
   void update_node(const Node& old, const Node& node);
   void erase_node(const Node& node);
 
+  // ---- Deleted files that can come back. Their nodes are not found by anything else.
+  // Who begins to delete it, for bury_node() of a command that does not say; an empty name takes it back.
+  void note_deleter(FileId id, std::string_view user);
+  std::string deleter(FileId id);
+  void bury_node(const Node& node, const DeletedFile& deleted);
+  // As it was, counted again; with it goes what bury_node() noted.
+  std::optional<Node> dig_up_node(FileId id);
+  // The last one deleted under that path.
+  std::optional<DeletedFile> deleted_at(std::string_view path);
+  // Newest first, behind (after_us, after_id) if that is not (0, 0); of `owner` unless empty.
+  std::vector<DeletedFile> deleted(int64_t after_us, FileId after_id, std::string_view owner, uint32_t limit);
+  std::optional<int64_t> oldest_deleted_us();
+  uint64_t forget_deleted(int64_t before_us, uint32_t limit);
+  // The path that a folder had when it went under the trash.
+  void put_trashed(FileId folder, std::string_view path);
+  std::string trashed_path(FileId folder);
+
   std::optional<Job> job(ServerId target, FileId object);
   std::vector<Job> jobs_of(FileId object);
   std::vector<Job> jobs(ServerId target, uint64_t after_sequence, uint32_t limit);

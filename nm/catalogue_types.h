@@ -18,6 +18,8 @@ constexpr uint64_t number(PairId v) { return static_cast<uint64_t>(v); }
 
 // Where a folder removed with all that is in it hangs until that is gone. No path leads there.
 inline constexpr FileId kTrashFolder{2};
+// Where deleted files hang that can come back, each under its id. There is no such node.
+inline constexpr FileId kDeletedFolder{3};
 
 enum class NodeKind : uint8_t { kFile = 1, kFolder = 2, kLink = 3 };
 
@@ -25,6 +27,8 @@ enum class NodeState : uint8_t {
   kPending = 0,   // A file that no version was ever announced of.
   kLive = 1,
   kDeleting = 2,  // Its removal was begun; still found by name.
+  kDeleted = 3,   // Can come back; hidden from everything but that (nm/catalogue_deleted.cc).
+  kReturning = 4, // Has its name again; its acting primary is yet to bring it back.
 };
 
 struct Node {
@@ -45,6 +49,16 @@ struct Node {
   uint64_t size_bytes = 0;  // Of the announced version.
   ServerId announced_by = kNoServer;
   Lsn announced_lsn = kNoLsn;
+};
+
+// A deleted file that can come back, by the path that it had.
+struct DeletedFile {
+  FileId id = kNoFile;
+  std::string path;
+  int64_t deleted_us = 0;
+  std::string deleted_by;
+  std::string owner;
+  uint64_t size_bytes = 0;
 };
 
 struct Server {

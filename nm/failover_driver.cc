@@ -11,6 +11,9 @@ namespace {
 
 constexpr auto kLookAgain = std::chrono::milliseconds(2);
 
+// How often it is worked out anew what the other half has.
+constexpr auto kReplicatedEvery = std::chrono::milliseconds(500);
+
 int64_t milliseconds_of(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
@@ -308,6 +311,9 @@ Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<
   reply.set_failure_timeout_ms(milliseconds_of(monitor_.settings().failure_timeout));
   reply.set_pair(pair->name);
   reply.set_durability("async");
+  reply.set_retain_versions(retention_.versions);
+  reply.set_retain_age_ms(retention_.age.count());
+  reply.set_retain_deleted_ms(retention_.deleted.count());
   if (pair->acting == server->id && holds == pair->epoch && monitor_.serving(pair->name)) {
     reply.set_acting_epoch(number(pair->epoch));
   }
@@ -324,7 +330,22 @@ wire::HeartbeatReply FailoverDriver::handle_heartbeat(const wire::HeartbeatReque
   reply.set_lease_epoch(number(answer.lease_epoch));
   if (answer.lease_epoch != kNoEpoch) reply.set_lease_ms(milliseconds_of(monitor_.settings().lease()));
   if (ServerLink* link = links_->find(request.server())) link->last_heartbeat = request;
+  if (answer.lease_epoch != kNoEpoch) reply.set_replicated_lsn(number(replicated(request.server(), answer.lease_epoch)));
+  const Server* server = catalogue_->server(request.server());
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  reply.set_may_trim(!answer.register_again && pair != nullptr && pair->acting != server->id && server->in_sync &&
+                     server->incarnation == request.incarnation());
   return reply;
+}
+
+Lsn FailoverDriver::replicated(const std::string& name, Epoch epoch) {
+  const Server* server = catalogue_->server(name);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair == nullptr || pair->epoch != epoch) return kNoLsn;
+  Told& told = replicated_[name];
+  const Instant now = env_.clock.now();
+  if (now >= told.at + kReplicatedEvery || told.at == Instant{}) told = {now, catalogue_->replicated(*server)};
+  return told.replicated;
 }
 
 bool FailoverDriver::is_alive(const std::string& server) const {

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "common/base/retention.h"
 #include "common/env/env.h"
 #include "common/env/sync.h"
 #include "common/env/task.h"
@@ -26,6 +27,7 @@ class FailoverDriver {
   // All pointers outlive it. `begin()` once the catalogue is caught up with the log.
   FailoverDriver(Env& env, MonitorSettings settings, Catalogue* catalogue, Proposer* proposer, ServerLinks* links);
 
+  void set_retention(Retention retention) { retention_ = retention; }
   void begin();
   // Ticks until destroyed.
   Task<void> run();
@@ -72,7 +74,15 @@ class FailoverDriver {
   std::map<std::string, std::unique_ptr<ReplicationWorker>> workers_;
   std::map<std::string, Resync*> resyncs_;  // Under way; each lives in its task.
   std::set<std::string> being_failed_;  // MemberFailed is on its way into the log.
+  Lsn replicated(const std::string& server, Epoch epoch);
   std::set<std::string> leaving_;  // Said goodbye, and have not registered since.
+  Retention retention_;
+  // What the last heartbeats were told, and when: it is not worked out for each of them.
+  struct Told {
+    Instant at{};
+    Lsn replicated{};
+  };
+  std::map<std::string, Told> replicated_;
   TaskGroup tasks_;
 };
 

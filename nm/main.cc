@@ -22,6 +22,8 @@ struct Flags : ServerFlags {
   uint32_t heartbeat_misses = 3;
   std::string edit_idle_limit = "10m";
   std::string rebuild_from, rebuild_without;
+  uint64_t retain_versions = Retention().versions;
+  std::string retain_age = "all", retain_deleted = "168h";
   std::string peers, durability = "async", replication_path = "relay", hints = "off", hint_interval, hint_ttl, metrics;
 };
 
@@ -34,6 +36,15 @@ std::vector<std::string> names_of(std::string_view text) {
     at = comma + 1;
   }
   return names;
+}
+
+// `all`: what stands for no limit.
+Result<std::chrono::milliseconds> retention_time(const std::string& option, const std::string& text, int64_t all) {
+  if (text == "all") return std::chrono::milliseconds(all);
+  if (text == "0" && all < 0) return std::chrono::milliseconds(0);
+  auto time = parse_duration(text);
+  if (!time) return fail(Code::kInvalid, option + " " + text + ": is neither a time such as 30s, 12h or 720h, nor all");
+  return std::chrono::duration_cast<std::chrono::milliseconds>(*time);
 }
 
 Status check(const Flags& flags, NameNodeOptions& options) {
@@ -64,6 +75,9 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   if (options.rebuild_from.empty() && !options.rebuild_without.empty()) {
     return fail(Code::kInvalid, "--rebuild-without goes with --rebuild-from-servers");
   }
+  options.retention.versions = flags.retain_versions;
+  ASSIGN_OR_RETURN(options.retention.age, retention_time("--retain-age", flags.retain_age, 0));
+  ASSIGN_OR_RETURN(options.retention.deleted, retention_time("--retain-deleted", flags.retain_deleted, -1));
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -124,6 +138,9 @@ int run(int argc, char** argv) {
   app.add_option("--rebuild-from-servers", flags.rebuild_from,
                  "SERVER[,SERVER...]: every name node's disk is lost; rebuild the catalogue from these storage servers");
   app.add_option("--rebuild-without", flags.rebuild_without, "SERVER[,SERVER...] that cannot come now, and may later");
+  app.add_option("--retain-versions", flags.retain_versions, "Older versions kept of each file; 0: all");
+  app.add_option("--retain-age", flags.retain_age, "Older versions go after so long, however few; all: none does");
+  app.add_option("--retain-deleted", flags.retain_deleted, "How long a deleted file can come back; all: for ever");
   app.add_option("--durability", flags.durability, "async (sync: later)");
   app.add_option("--replication-path", flags.replication_path, "relay (direct: later)");
   app.add_option("--hints", flags.hints, "off (on: later)");

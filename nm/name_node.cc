@@ -39,6 +39,8 @@ Reserve reserve_for(const wire::Command& command) {
     case wire::Command::kRemoveFolder:
     case wire::Command::kRemoveLink:
     case wire::Command::kPurgeNodes:
+    case wire::Command::kForgetDeleted:
+    case wire::Command::kUndeleteEnd:
     case wire::Command::kAnnounced:
     case wire::Command::kJobsDone:
     case wire::Command::kAddJobs: return Reserve::kHalf;
@@ -194,9 +196,11 @@ Task<Status> NameNode::open() {
   address_ = listener_->local();
 
   failover_ = std::make_unique<FailoverDriver>(env_, options_.monitor, catalogue_.get(), this, &links_);
-  names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get());
+  names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get(),
+                                            options_.retention);
   cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_}, catalogue_.get(), this, &links_,
                                             failover_.get(), names_.get());
+  failover_->set_retention(options_.retention);
   failover_->begin();
   tasks_.spawn(failover_->run());
   tasks_.spawn(accept());
@@ -314,6 +318,14 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
     case wire::REMOVE: {
       PARSE(RemoveRequest, request);
       co_return reply_with(co_await names_->remove(std::move(request), user));
+    }
+    case wire::UNDELETE: {
+      PARSE(UndeleteRequest, request);
+      co_return reply_with(co_await names_->undelete(std::move(request), user));
+    }
+    case wire::LIST_DELETED: {
+      PARSE(ListDeletedRequest, request);
+      co_return reply_with(names_->list_deleted(request, user));
     }
     case wire::MOVE: {
       PARSE(MoveRequest, request);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "common/base/retention.h"
 #include "common/env/env.h"
 #include "common/env/sync.h"
 #include "common/env/task.h"
@@ -31,6 +32,7 @@ struct NameNodeOptions {
   Address listen = "127.0.0.1:7400";
   uint64_t id = 1;
   MonitorSettings monitor;
+  Retention retention;
   size_t clients_max = 8000;  // Connections at once.
   Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
   // Not empty: the folder has no catalogue, and it is rebuilt from what these servers know

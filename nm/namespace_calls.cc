@@ -21,8 +21,13 @@ uint32_t page_size(uint32_t asked) { return asked == 0 ? kPageMax : std::min(ask
 }  // namespace
 
 NamespaceCalls::NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
-                               FailoverDriver* failover)
-    : env_(env), catalogue_(catalogue), proposer_(proposer), links_(links), failover_(failover) {}
+                               FailoverDriver* failover, Retention retention)
+    : env_(env),
+      catalogue_(catalogue),
+      proposer_(proposer),
+      links_(links),
+      failover_(failover),
+      retention_(retention) {}
 
 wire::Location NamespaceCalls::location(const Node& node) {
   wire::Location location;
@@ -312,6 +317,7 @@ Result<wire::EntriesReply> NamespaceCalls::search(const wire::SearchRequest& req
 Task<bool> NamespaceCalls::keep_house() {
   bool more = co_await end_removals();
   more = co_await empty_trash() || more;
+  more = co_await keep_deleted() || more;
   for (const Node& node : catalogue_->pending_files(catalogue_->time_us() - kPendingLifeUs, kHouseworkAtOnce)) {
     (void)co_await forget_unborn(number(node.id), node.owner, env_.clock.now());
   }

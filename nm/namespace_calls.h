@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "common/base/retention.h"
 #include "common/env/env.h"
 #include "common/env/task.h"
 #include "common/wire/understudy.pb.h"
@@ -18,12 +19,16 @@ struct Node;
 class NamespaceCalls {
  public:
   // All pointers outlive it.
-  NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links, FailoverDriver* failover);
+  NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links, FailoverDriver* failover,
+                 Retention retention);
 
   Task<Result<wire::LocateReply>> locate(wire::LocateRequest request, std::string user);
   Task<Result<wire::ChangeReply>> create_folder(wire::CreateFolderRequest request, std::string user);
   Task<Result<wire::ChangeReply>> create_link(wire::CreateLinkRequest request, std::string user);
   Task<Result<wire::ChangeReply>> remove(wire::RemoveRequest request, std::string user);
+  // A deleted file comes back under its name, with its past.
+  Task<Result<wire::ChangeReply>> undelete(wire::UndeleteRequest request, std::string user);
+  Result<wire::ListDeletedReply> list_deleted(const wire::ListDeletedRequest& request, const std::string& user);
   Task<Result<wire::ChangeReply>> move(wire::MoveRequest request, std::string user);
   Task<Result<wire::ChangeReply>> set_attributes(wire::SetAttributesRequest request, std::string user);
   Result<wire::EntriesReply> list_folder(const wire::ListFolderRequest& request);
@@ -42,6 +47,9 @@ class NamespaceCalls {
   Task<Result<wire::RemovedFile>> remove_at_primary(uint64_t object_id, wire::RequestNumber request, std::string user,
                                                     Instant end, bool only_unborn = false);
   Task<Result<wire::ChangeReply>> forget_unborn(uint64_t object_id, std::string user, Instant end);
+  Task<Result<wire::ChangeReply>> end_undelete(uint64_t object_id, wire::RequestNumber request, std::string user,
+                                               Instant end);
+  Task<bool> keep_deleted();
   Task<bool> end_removals();
   Task<bool> empty_trash();
   wire::Entry entry(const Node& node, std::string name, bool with_location);
@@ -51,6 +59,7 @@ class NamespaceCalls {
   Proposer* proposer_;
   ServerLinks* links_;
   FailoverDriver* failover_;
+  Retention retention_;
 };
 
 }  // namespace understudy

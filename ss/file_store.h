@@ -110,6 +110,8 @@ class FileStore {
   virtual Task<Result<VersionInfo>> put(Change change, Bytes content) = 0;     // At most one chunk.
   virtual Task<Result<VersionInfo>> append(Change change, Bytes content) = 0;  // At most one chunk.
   virtual Task<Result<VersionInfo>> remove(Change change) = 0;     // A tombstone.
+  // The content before the tombstone, as a new version; the newest if there is no tombstone.
+  virtual Task<Result<VersionInfo>> undelete(Change change) = 0;
   // One change further back (ss/core/undo.h); CONFLICT when there is none.
   virtual Task<Result<VersionInfo>> undo(Change change) = 0;
   // Gives the newest version the change's tag, and answers with that version; EXISTS if the tag is taken.

@@ -40,6 +40,7 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
     case wire::DELETE_FILE: return with<wire::DeleteFileRequest>(this, &ReplicaCalls::delete_file, message);
     case wire::LIST_OBJECTS:
       return answered<wire::ListObjectsRequest>(store, &FileStore::list_objects, std::move(message));
+    case wire::UNDELETE_FILE: return with<wire::UndeleteFileRequest>(this, &ReplicaCalls::undelete_file, message);
     case wire::DIGEST: return answered(store, &FileStore::digest);
     case wire::LIST_PARTITION:
       return answered<wire::ListPartitionRequest>(store, &FileStore::list_partition, std::move(message));
@@ -198,6 +199,30 @@ Task<Result<Reply>> ReplicaCalls::delete_file(wire::DeleteFileRequest request) {
   RequestId id = change.request;
   auto done = co_await state_->changes.run(file, id, perform_delete(std::move(change)));
   co_return version_reply(*state_, done);
+}
+
+Task<Result<Reply>> ReplicaCalls::undelete_file(wire::UndeleteFileRequest request) {
+  CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
+  Change change{.file = FileId{request.file_id()},
+                .epoch = Epoch{request.epoch()},
+                .request = from_wire(request.request()),
+                .kind = wire::CHANGE_UNDELETE,
+                .user = std::move(*request.mutable_user()),
+                .name = std::move(*request.mutable_name())};
+  FileId file = change.file;
+  RequestId id = change.request;
+  auto done = co_await state_->changes.run(file, id, perform_undelete(std::move(change)));
+  co_return version_reply(*state_, done);
+}
+
+Task<Result<VersionInfo>> ReplicaCalls::perform_undelete(Change change) {
+  Epoch epoch = change.epoch;
+  FileGates::Hold hold;
+  if (!state_->gates.try_share(change.file, hold)) hold = co_await state_->gates.share(change.file);
+  auto done = co_await state_->store->undelete(std::move(change));
+  // NOT_FOUND makes the name node forget the file: it needs the lease too.
+  CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
+  co_return done;
 }
 
 Task<Result<VersionInfo>> ReplicaCalls::perform_delete(Change change) {

@@ -32,6 +32,8 @@ class ReplicaCalls : public PeerHandler {
   Task<Result<Reply>> fetch_chunk(wire::FetchChunkRequest request);
   Task<Result<Reply>> break_lock(wire::BreakLockRequest request);
   Task<Result<Reply>> delete_file(wire::DeleteFileRequest request);
+  Task<Result<Reply>> undelete_file(wire::UndeleteFileRequest request);
+  Task<Result<VersionInfo>> perform_undelete(Change change);
   Task<Result<VersionInfo>> perform_delete(Change change);
   // Another half's epoch brings versions: if it is newer, ours is over.
   Status make_way(Epoch epoch);

@@ -88,7 +88,7 @@ Lsn StoreEngine::append_chunk(FileId file, HashedChunk chunk, LogWriter::Done do
 Status StoreEngine::check_change(const Change& change, const Head& head) {
   RETURN_IF_ERROR(change.kind == wire::CHANGE_DELETE ? writable() : has_room());
   if (options_.may_append) RETURN_IF_ERROR(options_.may_append(change.epoch));
-  if (head.deleted) return fail(Code::kNotFound, name_of(change.file) + ": deleted");
+  if (head.deleted && change.kind != wire::CHANGE_UNDELETE) return fail(Code::kNotFound, name_of(change.file) + ": deleted");
   if (head.version && change.exclusive)
     return fail(Code::kExists, name_of(change.file) + ": is there already");
   if (change.expected && change.expected != head.version) {

@@ -44,6 +44,7 @@ class StoreEngine final : public FileStore {
   Task<Result<VersionInfo>> append(Change change, Bytes content) override;
   Task<Result<VersionInfo>> remove(Change change) override;
   Task<Result<VersionInfo>> undo(Change change) override;
+  Task<Result<VersionInfo>> undelete(Change change) override;
   Task<Result<VersionInfo>> checkpoint(Change change) override;
   Task<Result<VersionInfo>> revert(Change change) override;
   Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) override;

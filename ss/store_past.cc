@@ -70,6 +70,28 @@ Task<Result<VersionInfo>> StoreEngine::undo(Change change) {
   }
 }
 
+Task<Result<VersionInfo>> StoreEngine::undelete(Change change) {
+  change.kind = wire::CHANGE_UNDELETE;
+  while (true) {
+    if (change.request) {
+      CO_ASSIGN_OR_RETURN(auto first, co_await first_answer(change.file, change.request));
+      if (first) co_return *first;
+    }
+    CO_ASSIGN_OR_RETURN(StoredVersionRef head, co_await load_head(change.file));
+    if (!head) co_return fail(Code::kNotFound, name_of(change.file) + ": no such file");
+    if (!head->deleted()) co_return co_await finish(head);
+    auto durable = log_->durable(head->end);
+    CO_RETURN_IF_ERROR(co_await durable);
+    if (!head->parent()) co_return fail(Code::kNotFound, name_of(change.file) + ": it never had a content");
+    CO_ASSIGN_OR_RETURN(StoredVersionRef before, co_await load_version(change.file, head->parent()));
+    CO_ASSIGN_OR_RETURN(Head now, head_of(change.file));
+    if (now.version != head->version()) continue;
+    change.undo_target = stands_at(before->record());
+    change.modified_us = before->record().modified_us();
+    co_return co_await submit(std::move(change), content_of(before));
+  }
+}
+
 Result<VersionRow> StoreEngine::named_row(VersionRow row) {
   while (row.checkpoint()) {
     ASSIGN_OR_RETURN(auto parent, index_->version(row.file, row.parent));

@@ -22,6 +22,8 @@ Task<Status> run_explain(Shell* shell, Command command);
 // past.cc
 Task<Status> run_history(Shell* shell, Command command);
 Task<Status> run_undo(Shell* shell, Command command);
+Task<Status> run_undelete(Shell* shell, Command command);
+Task<Status> view_deleted(Shell* shell, bool all);
 Task<Status> run_checkpoint(Shell* shell, Command command);
 Task<Status> run_list_checkpoints(Shell* shell, Command command);
 Task<Status> run_view_checkpoint(Shell* shell, Command command);

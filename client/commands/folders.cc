@@ -201,6 +201,11 @@ Task<Status> run_view_folder(Shell* shell, Command command) {
 }
 
 Task<Status> run_view(Shell* shell, Command command) {
+  if (command.has("--deleted")) {
+    if (command.has("-l")) co_return fail(Code::kInvalid, "VIEW -l is of files that are there; leave -l or --deleted out");
+    auto viewing = view_deleted(shell, command.has("-a"));
+    co_return co_await viewing;
+  }
   wire::ViewRequest request;
   request.set_all(command.has("-a"));
   request.set_limit(kPage);

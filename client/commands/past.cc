@@ -17,6 +17,7 @@ std::string_view change_name(wire::ChangeKind kind) {
     case wire::CHANGE_DELETE: return "delete";
     case wire::CHANGE_UNDO: return "undo";
     case wire::CHANGE_REVERT: return "revert";
+    case wire::CHANGE_UNDELETE: return "undelete";
     default: return "unknown";
   }
 }
@@ -63,6 +64,43 @@ Task<Status> run_undo(Shell* shell, Command command) {
   auto undoing = shell->session.undo(path);
   CO_ASSIGN_OR_RETURN(auto reply, co_await undoing);
   shell->out.done(done_line("undid the last change of", path, reply), version_object(path, reply));
+  co_return Status{};
+}
+
+Task<Status> run_undelete(Shell* shell, Command command) {
+  CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
+  wire::UndeleteRequest request;
+  request.set_path(path);
+  auto undeleting = shell->session.change(wire::UNDELETE, request);
+  CO_RETURN_IF_ERROR(co_await undeleting);
+  shell->out.done("brought " + printable(path) + " back", Json().text("path", path));
+  co_return Status{};
+}
+
+// Deleted files, newest first, with the time until which they can come back.
+Task<Status> view_deleted(Shell* shell, bool all) {
+  wire::ListDeletedRequest request;
+  request.set_all(all);
+  request.set_limit(1000);
+  for (bool more = true; more;) {
+    auto asking = shell->session.ask<wire::ListDeletedReply>(wire::LIST_DELETED, request.SerializeAsString());
+    CO_ASSIGN_OR_RETURN(auto reply, co_await asking);
+    for (const auto& file : reply.files()) {
+      if (shell->out.json()) {
+        Json object;
+        object.text("path", file.path()).time("deleted", file.deleted_us()).text("deleted_by", file.deleted_by());
+        object.text("owner", file.owner()).count("size_bytes", file.size_bytes()).time("until", file.until_us());
+        shell->out.object(object);
+      } else {
+        shell->out.line(fmt::format("{}  {}  {} bytes  until {}", printable_whole(file.path()),
+                                    format_time(file.deleted_us()), file.size_bytes(), format_time(file.until_us())));
+      }
+    }
+    more = reply.more() && reply.files_size() > 0;
+    if (!more) break;
+    request.set_after_us(reply.files(reply.files_size() - 1).deleted_us());
+    request.set_after_id(reply.files(reply.files_size() - 1).object_id());
+  }
   co_return Status{};
 }
 

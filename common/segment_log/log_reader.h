@@ -1,5 +1,5 @@
-// A cursor over the records of one segment file, in order, a megabyte at a time.
-// Assumes that nobody writes to the part of the file that it reads.
+// A cursor over the records of one segment file, plain or packed, in order, a
+// megabyte at a time. Assumes that nobody writes to the part of the file that it reads.
 #pragma once
 
 #include <memory>
@@ -7,7 +7,7 @@
 
 #include "common/env/env.h"
 #include "common/env/task.h"
-#include "common/segment_log/log_format.h"
+#include "common/segment_log/packed_segment.h"
 
 namespace understudy {
 
@@ -15,13 +15,17 @@ class LogReader {
  public:
   // `path` is for errors. Reads records from `from` to the first invalid byte or `file_size`.
   LogReader(std::shared_ptr<File> file, std::string path, Lsn base, Lsn from, uint64_t file_size);
+  // The records of a packed segment from position `from` on.
+  LogReader(std::shared_ptr<File> file, std::string path, std::shared_ptr<const PackedTable> packed, Lsn from);
 
   // The next valid record; nothing where the valid records end, for whatever reason.
   Task<Result<std::optional<LogRecord>>> next();
 
-  // Behind the last valid record.
-  Lsn position() const { return Lsn{base_ + offset_}; }
-  // All bytes of the file were valid records.
+  // Behind the last valid record; in a packed segment the next one may stand further on.
+  Lsn position() const { return packed_ ? position_ : Lsn{base_ + offset_}; }
+  // The same as a place in the file.
+  uint64_t offset() const { return offset_; }
+  // All bytes of the file (before the table of a packed one) were valid records.
   bool at_file_end() const { return offset_ == file_size_; }
 
   // Whether a valid record behind position() says that position() had been synced
@@ -45,6 +49,9 @@ class LogReader {
   uint64_t base_;
   uint64_t offset_;
   uint64_t file_size_;
+  std::shared_ptr<const PackedTable> packed_;  // Null: a plain segment.
+  Lsn position_ = kNoLsn;                      // Of a packed one.
+  Lsn from_ = kNoLsn;
   Bytes window_;
   uint64_t window_at_ = 0;
 };

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "common/base/checksum.h"
 #include "common/base/coding.h"
 #include "common/base/log.h"
@@ -11,6 +13,8 @@ namespace understudy {
 namespace {
 
 constexpr uint32_t kOffloadSize = 64 << 10;
+// Packing waits so long at a time for its rate; shorter waits would burn the processor.
+constexpr Duration kPaceStep = std::chrono::milliseconds(5);
 
 std::unexpected<Error> damaged(const std::string& path, uint64_t offset, std::string_view what) {
   return fail(Code::kCorrupt, fmt::format("{}: offset {}: {}", path, offset, what));
@@ -33,6 +37,7 @@ struct Opening {
   Task<Result<bool>> last_is_torn(Lsn base, std::shared_ptr<File> file, uint64_t size);
   Task<Status> drop_torn_last();
   Task<Status> create_first();
+  Task<Result<Tail>> replay_packed(Lsn base, Lsn from);
   Task<Result<Tail>> replay_segment(Lsn base, Lsn from, std::optional<Lsn> next_base);
   Task<Status> rewrite(Lsn base, Tail tail);
   Task<Result<Lsn>> run(Lsn from);
@@ -64,7 +69,7 @@ Task<Result<bool>> Opening::last_is_torn(Lsn base, std::shared_ptr<File> file, u
 }
 
 Task<Status> Opening::drop_torn_last() {
-  if (files->empty()) co_return Status{};
+  if (files->empty() || files->is_packed(files->last())) co_return Status{};
   Lsn base = files->last();
   CO_ASSIGN_OR_RETURN(auto file, files->open(base));
   CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
@@ -85,7 +90,28 @@ Task<Status> Opening::create_first() {
   co_return files->keep(kNoLsn, file);
 }
 
+Task<Result<Tail>> Opening::replay_packed(Lsn base, Lsn from) {
+  CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files->open_any(base));
+  const PackedHeader& header = segment.packed->header;
+  if (header.store_id != options->store_id) {
+    co_return fail(Code::kCorrupt, fmt::format("{}: belongs to store {}, not {}", segment.path, header.store_id,
+                                               options->store_id));
+  }
+  LogReader reader(segment.file, segment.path, segment.packed, std::max(from, base));
+  while (true) {
+    CO_ASSIGN_OR_RETURN(auto record, co_await reader.next());
+    if (!record) break;
+    CO_RETURN_IF_ERROR(replay(*std::move(record)));
+  }
+  if (!reader.at_file_end()) co_return damaged(segment.path, reader.offset(), "a damaged record");
+  co_return Tail{header.end, header.end};
+}
+
 Task<Result<Tail>> Opening::replay_segment(Lsn base, Lsn from, std::optional<Lsn> next_base) {
+  if (files->is_packed(base)) {
+    auto packed = replay_packed(base, from);
+    co_return co_await packed;
+  }
   std::string path = files->path(base);
   CO_ASSIGN_OR_RETURN(auto file, files->open(base));
   CO_RETURN_IF_ERROR(co_await check_header(base, file));
@@ -133,7 +159,7 @@ Task<Status> Opening::rewrite(Lsn base, Tail tail) {
 }
 
 Task<Result<Lsn>> Opening::run(Lsn from) {
-  CO_RETURN_IF_ERROR(files->scan());
+  CO_RETURN_IF_ERROR(co_await files->scan());
   CO_RETURN_IF_ERROR(co_await drop_torn_last());
   if (files->empty()) {
     if (from != kNoLsn)
@@ -151,6 +177,10 @@ Task<Result<Lsn>> Opening::run(Lsn from) {
     std::optional<Lsn> next;
     if (i + 1 < bases.size()) next = bases[i + 1];
     CO_ASSIGN_OR_RETURN(tail, co_await replay_segment(bases[i], from, next));
+  }
+  if (files->is_packed(bases.back())) {
+    // Something always followed it, and a log never loses its end.
+    co_return fail(Code::kCorrupt, files->path(bases.back()) + ": the segment behind it is missing");
   }
   CO_RETURN_IF_ERROR(co_await rewrite(bases.back(), tail));
   co_return tail.end;
@@ -187,6 +217,24 @@ struct Checking {
   }
 };
 
+// A packed segment's table leads near a small record; the headers from there on lead to it.
+Task<Result<uint64_t>> offset_in_packed(OpenSegment segment, Lsn lsn) {
+  auto block = segment.packed->block_of(lsn);
+  if (block && block->exact) co_return block->begin;
+  if (block) {
+    auto read = segment.file->read(block->begin, static_cast<uint32_t>(block->end - block->begin));
+    CO_ASSIGN_OR_RETURN(Bytes bytes, co_await read);
+    for (uint64_t at = 0; at + kRecordHeaderSize <= bytes.size();) {
+      const Lsn found{load_fixed<uint64_t>(bytes.data() + at + 16)};
+      RecordHeader header;
+      if (!decode_record_header(BytesView(bytes).substr(at), found, header)) break;
+      if (found == lsn) co_return block->begin + at;
+      at += record_size(header.payload_size());
+    }
+  }
+  co_return damaged(segment.path, block ? block->begin : 0, fmt::format("no record of position {}", number(lsn)));
+}
+
 }  // namespace
 
 Task<Result<LogRecord>> SegmentLog::read(Lsn lsn, uint32_t size_hint) {
@@ -194,14 +242,24 @@ Task<Result<LogRecord>> SegmentLog::read(Lsn lsn, uint32_t size_hint) {
     co_return fail(Code::kInvalid, fmt::format("{}: no record at {}", options_.folder, number(lsn)));
   }
   const Lsn base = files_->containing(lsn);
-  const uint64_t offset = number(lsn) - number(base);
-  CO_ASSIGN_OR_RETURN(auto file, files_->open(base));
+  uint64_t offset = number(lsn) - number(base);
+  std::shared_ptr<File> file;
+  std::string path;
+  if (!files_->is_packed(base)) {
+    CO_ASSIGN_OR_RETURN(file, files_->open(base));
+    path = files_->path(base);
+  } else {
+    CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(base));
+    CO_ASSIGN_OR_RETURN(offset, co_await offset_in_packed(segment, lsn));
+    file = std::move(segment.file);
+    path = std::move(segment.path);
+  }
   auto checking = std::make_shared<Checking>();
   auto first = file->read(offset, kRecordHeaderSize + size_hint);
   CO_ASSIGN_OR_RETURN(checking->bytes, co_await first);
   RecordHeader& header = checking->header;
   if (checking->bytes.size() < kRecordHeaderSize || !decode_record_header(checking->bytes, lsn, header)) {
-    co_return damaged(files_->path(base), offset, "no record where one should be");
+    co_return damaged(path, offset, "no record where one should be");
   }
   const uint64_t size = kRecordHeaderSize + header.payload_size();
   if (checking->bytes.size() < size) {
@@ -218,7 +276,7 @@ Task<Result<LogRecord>> SegmentLog::read(Lsn lsn, uint32_t size_hint) {
       checking->run();
     }
   }
-  if (!checking->good) co_return damaged(files_->path(base), offset, "a damaged record");
+  if (!checking->good) co_return damaged(path, offset, "a damaged record");
   LogRecord record{lsn, header.durable_lsn, header.type, {}, {}};
   record.head = checking->bytes.substr(kRecordHeaderSize, header.head_size);
   record.body = std::move(checking->bytes);
@@ -228,22 +286,108 @@ Task<Result<LogRecord>> SegmentLog::read(Lsn lsn, uint32_t size_hint) {
 }
 
 Task<Status> SegmentLog::scan(Lsn from, Lsn upto, Replay replay) {
-  for (Lsn base : files_->bases_from(files_->containing(from))) {
-    if (base >= upto) break;
-    CO_ASSIGN_OR_RETURN(auto file, files_->open(base));
-    CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
-    Lsn start = std::max(from, Lsn{number(base) + kSegmentHeaderSize});
-    LogReader reader(file, files_->path(base), base, start, std::min(size, number(upto) - number(base)));
+  // Segment by segment as they are then: packing may make one of several meanwhile.
+  Lsn at = std::max(from, files_->first());
+  while (at < upto) {
+    const Lsn base = files_->containing(at);
+    const Lsn end = files_->end_of(base).value_or(upto);
+    CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(base));
+    std::optional<LogReader> reader;
+    if (segment.packed) {
+      reader.emplace(segment.file, segment.path, segment.packed, at);
+    } else {
+      CO_ASSIGN_OR_RETURN(uint64_t size, segment.file->size());
+      const Lsn start = std::max(at, Lsn{number(base) + kSegmentHeaderSize});
+      reader.emplace(segment.file, segment.path, base, start, std::min(size, number(upto) - number(base)));
+    }
     while (true) {
-      CO_ASSIGN_OR_RETURN(auto record, co_await reader.next());
-      if (!record) break;
+      CO_ASSIGN_OR_RETURN(auto record, co_await reader->next());
+      if (!record || record->lsn >= upto) break;
       CO_RETURN_IF_ERROR(replay(*std::move(record)));
     }
-    if (!reader.at_file_end()) {
-      co_return damaged(files_->path(base), number(reader.position()) - number(base), "a damaged record");
-    }
+    const bool whole = reader->at_file_end() || (segment.packed && reader->position() > upto);
+    if (!whole) co_return damaged(segment.path, reader->offset(), "a damaged record");
+    at = end;
   }
   co_return Status{};
+}
+
+Result<std::vector<ClosedSegment>> SegmentLog::closed_segments() const {
+  std::vector<ClosedSegment> closed;
+  for (Lsn base : files_->bases_from(files_->first())) {
+    if (base == files_->last()) break;
+    ClosedSegment segment{base, *files_->end_of(base), 0, files_->is_packed(base)};
+    segment.bytes = number(segment.end) - number(base);
+    if (segment.packed) {
+      ASSIGN_OR_RETURN(segment.bytes, files_->packed_bytes(base));
+    }
+    closed.push_back(segment);
+  }
+  return closed;
+}
+
+Result<uint64_t> SegmentLog::stored_bytes() const {
+  ASSIGN_OR_RETURN(auto closed, closed_segments());
+  uint64_t bytes = number(durable_end()) - number(files_->last());
+  for (const auto& segment : closed) bytes += segment.bytes;
+  return bytes;
+}
+
+Task<Result<Lsn>> SegmentLog::packed_at(Lsn lsn) {
+  const Lsn base = files_->containing(lsn);
+  if (!files_->is_packed(base)) co_return kNoLsn;
+  CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(base));
+  co_return segment.packed->header.packed_at;
+}
+
+Task<Result<uint64_t>> SegmentLog::write_packed(Lsn base, Lsn end, PackOptions options) {
+  CO_ASSIGN_OR_RETURN(auto file, files_->create_packing());
+  PackedWriter writer(file, {options_.store_id, base, end, durable_end(), 0});
+  const Instant began = env_.clock.now();
+  uint64_t bytes = 0;
+  for (Lsn at = base; at < end;) {
+    CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(at));
+    const Lsn next = *files_->end_of(at);
+    std::optional<LogReader> reader;
+    if (segment.packed) {
+      reader.emplace(segment.file, segment.path, segment.packed, at);
+    } else {
+      reader.emplace(segment.file, segment.path, at, Lsn{number(at) + kSegmentHeaderSize}, number(next) - number(at));
+    }
+    while (true) {
+      CO_ASSIGN_OR_RETURN(auto record, co_await reader->next());
+      if (!record) break;
+      bytes += record_size(record->head.size() + record->body.size());
+      CO_ASSIGN_OR_RETURN(bool stays, options.stays(*record));
+      if (stays) CO_RETURN_IF_ERROR(co_await writer.add(*std::move(record)));
+      if (options.bytes_per_second == 0) continue;
+      const Duration due = std::chrono::nanoseconds(bytes * 1'000 / std::max<uint64_t>(options.bytes_per_second / 1'000'000, 1));
+      if (began + due > env_.clock.now() + kPaceStep) {
+        auto pause = sleep_for(env_, kPaceStep);
+        co_await pause;
+      }
+    }
+    if (!reader->at_file_end()) co_return damaged(segment.path, reader->offset(), "a damaged record");
+    at = next;
+  }
+  CO_RETURN_IF_ERROR(co_await writer.finish());
+  co_return writer.size();
+}
+
+Task<Result<uint64_t>> SegmentLog::pack(Lsn base, Lsn end, PackOptions options) {
+  for (Lsn at = base; at < end; at = *files_->end_of(at)) {
+    if (!files_->end_of(at) || *files_->end_of(at) > end || files_->last() == at) {
+      co_return fail(Code::kInvalid, fmt::format("{}: no closed segments from {} to {}", options_.folder,
+                                                 number(base), number(end)));
+    }
+  }
+  auto written = co_await write_packed(base, end, std::move(options));
+  if (!written) {
+    (void)files_->drop_packing();  // It never counted; the next start takes it away too.
+    co_return std::unexpected(std::move(written).error());
+  }
+  CO_RETURN_IF_ERROR(files_->put_packed(base, end));
+  co_return *written;
 }
 
 Status SegmentLog::trim_before(Lsn lsn) {
@@ -274,11 +418,41 @@ Task<Status> SegmentLog::truncate_from(Lsn lsn) {
   co_return Status{};
 }
 
+namespace {
+
+// `reader` outlives the task.
+Task<Status> describe_records(LogReader* reader, std::function<std::string(const LogRecord&)> describe,
+                              std::function<void(std::string line)> print) {
+  while (true) {
+    CO_ASSIGN_OR_RETURN(auto record, co_await reader->next());
+    if (!record) break;
+    print(fmt::format("{} durable {} type {} head {} body {}: {}", number(record->lsn),
+                      number(record->durable_lsn), record->type, record->head.size(), record->body.size(),
+                      describe(*record)));
+  }
+  if (!reader->at_file_end()) {
+    CO_ASSIGN_OR_RETURN(bool damage, co_await reader->proves_damage());
+    print(fmt::format("{} {}", number(reader->position()), damage ? "DAMAGED" : "a torn or unfinished tail"));
+  }
+  co_return Status{};
+}
+
+}  // namespace
+
 Task<Status> describe_segment(Env& env, std::string path,
                               std::function<std::string(const LogRecord&)> describe,
                               std::function<void(std::string line)> print) {
   CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, env.disk.open(path, OpenMode::kRead));
   CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
+  if (path.ends_with(".pack")) {
+    CO_ASSIGN_OR_RETURN(auto packed, co_await load_packed(file, path));
+    const auto& header = packed->header;
+    print(fmt::format("packed segment format {} store {} positions {} to {} packed at {} file size {}", kPackedFormat,
+                      header.store_id, number(header.base), number(header.end), number(header.packed_at), size));
+    LogReader records(file, path, packed, header.base);
+    auto described = describe_records(&records, std::move(describe), std::move(print));
+    co_return co_await described;
+  }
   auto read = file->read(0, kSegmentHeaderSize);
   CO_ASSIGN_OR_RETURN(Bytes bytes, co_await read);
   CO_ASSIGN_OR_RETURN(auto header, decode_segment_header(bytes));
@@ -286,18 +460,8 @@ Task<Status> describe_segment(Env& env, std::string path,
   print(fmt::format("segment format {} store {} base {} file size {}", kSegmentFormat, header->store_id,
                     number(header->base_lsn), size));
   LogReader reader(file, path, header->base_lsn, Lsn{number(header->base_lsn) + kSegmentHeaderSize}, size);
-  while (true) {
-    CO_ASSIGN_OR_RETURN(auto record, co_await reader.next());
-    if (!record) break;
-    print(fmt::format("{} durable {} type {} head {} body {}: {}", number(record->lsn),
-                      number(record->durable_lsn), record->type, record->head.size(), record->body.size(),
-                      describe(*record)));
-  }
-  if (!reader.at_file_end()) {
-    CO_ASSIGN_OR_RETURN(bool damage, co_await reader.proves_damage());
-    print(fmt::format("{} {}", number(reader.position()), damage ? "DAMAGED" : "a torn or unfinished tail"));
-  }
-  co_return Status{};
+  auto described = describe_records(&reader, std::move(describe), std::move(print));
+  co_return co_await described;
 }
 
 }  // namespace understudy

@@ -1,7 +1,8 @@
 // An append-only log in segment files, made durable by group commit: the truth of
 // a storage server, and under the name node's Raft log.
 //
-// Positions (Lsn) are byte positions in everything ever appended. The caller holds
+// Positions (Lsn) are byte positions in everything ever appended; they stay what they are
+// when compaction takes records out (packed_segment.h). The caller holds
 // a lock on the folder. See log_writer.h for what an append promises and how a full
 // or failing disk is met.
 #pragma once
@@ -19,6 +20,21 @@ struct SegmentLogOptions {
   StoreId store_id;
   uint64_t segment_size = 64 << 20;  // A larger record gets a segment of its own.
   uint64_t reserve_bytes = 0;
+};
+
+// A segment behind which another one follows: it does not change any more, but by pack().
+struct ClosedSegment {
+  Lsn base = kNoLsn;
+  Lsn end = kNoLsn;
+  uint64_t bytes = 0;  // On the disk.
+  bool packed = false;
+};
+
+struct PackOptions {
+  // What becomes of a record: true: it stays, with the payload that it has on return; an
+  // error ends the packing and leaves all as it was.
+  std::function<Result<bool>(LogRecord& record)> stays;
+  uint64_t bytes_per_second = 0;  // Read; 0: no limit.
 };
 
 class SegmentLog {
@@ -58,6 +74,18 @@ class SegmentLog {
   // Every durable record from `from` (a record's position, or kNoLsn) up to `upto` (exclusive).
   Task<Status> scan(Lsn from, Lsn upto, Replay replay);
 
+  // In order. The segment that is being written is not among them.
+  Result<std::vector<ClosedSegment>> closed_segments() const;
+  // Writes what stays of the closed segments in [base, end) into one packed segment, and
+  // puts that in their place: durable before anything goes, whole after a crash at any
+  // point. Readers are not disturbed. Returns the bytes that it takes now. NO_SPACE,
+  // CORRUPT and the like change nothing. One at a time.
+  Task<Result<uint64_t>> pack(Lsn base, Lsn end, PackOptions options);
+  // The durable end when it was decided what stays of what stands at `lsn`; kNoLsn: never.
+  Task<Result<Lsn>> packed_at(Lsn lsn);
+  // Bytes of all segment files.
+  Result<uint64_t> stored_bytes() const;
+
   // Unlinks the segments that lie wholly below `lsn`; never the last.
   Status trim_before(Lsn lsn);
   // Waits for what is under way, then cuts everything from `lsn` (a record's position) on, durably.
@@ -69,6 +97,7 @@ class SegmentLog {
 
  private:
   SegmentLog(Env& env, SegmentLogOptions options, std::unique_ptr<SegmentFiles> files, Lsn end);
+  Task<Result<uint64_t>> write_packed(Lsn base, Lsn end, PackOptions options);
 
   Env& env_;
   SegmentLogOptions options_;

@@ -48,7 +48,8 @@ std::vector<std::string> names_of(const std::string& text) {
 Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words) {
   ASSIGN_OR_RETURN(Arguments arguments,
                    Arguments::parse(words, {"--data", "--heartbeat-interval", "--heartbeat-misses", "--edit-idle-limit",
-                                            "--rebuild-from-servers", "--rebuild-without"}));
+                                            "--rebuild-from-servers", "--rebuild-without", "--retain-versions",
+                                            "--retain-age", "--retain-deleted"}));
   NameNodeOptions options;
   options.folder = arguments.text("--data", "/data");
   options.listen = kNameNodeAddress;
@@ -58,6 +59,11 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
   ASSIGN_OR_RETURN(options.edit_idle_limit, parse_duration(arguments.text("--edit-idle-limit", "10m")));
   int misses = std::atoi(arguments.text("--heartbeat-misses", "3").c_str());
   options.monitor.failure_timeout = options.monitor.heartbeat_interval * misses;
+  options.retention.versions = std::strtoull(arguments.text("--retain-versions", "100").c_str(), nullptr, 10);
+  ASSIGN_OR_RETURN(Duration age, parse_duration(arguments.text("--retain-age", "1000000h")));
+  ASSIGN_OR_RETURN(Duration deleted, parse_duration(arguments.text("--retain-deleted", "168h")));
+  options.retention.age = std::chrono::duration_cast<std::chrono::milliseconds>(age);
+  options.retention.deleted = std::chrono::duration_cast<std::chrono::milliseconds>(deleted);
   return options;
 }
 

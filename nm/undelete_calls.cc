@@ -1,0 +1,120 @@
+// UNDELETE and what belongs to it: deleted files that can come back.
+#include <algorithm>
+
+#include "common/base/path.h"
+#include "nm/catalogue_db.h"
+#include "nm/failover_driver.h"
+#include "nm/namespace_calls.h"
+#include "nm/server_calls.h"
+
+namespace understudy {
+namespace {
+
+constexpr uint32_t kPageMax = 1000;
+constexpr uint32_t kAtOnce = 256;
+constexpr auto kPatience = std::chrono::seconds(10);
+
+}  // namespace
+
+// Intent, the acting primary's version, end; what is cut short goes on with housekeeping.
+Task<Result<wire::ChangeReply>> NamespaceCalls::undelete(wire::UndeleteRequest request, std::string user) {
+  while (co_await keep_deleted()) {
+  }
+  wire::Command intent;
+  *intent.mutable_request() = request.request();
+  intent.set_user(user);
+  intent.mutable_undelete_intent()->set_path(request.path());
+  auto begun = co_await proposer_->propose(std::move(intent));
+  if (!begun) co_return std::unexpected(begun.error());
+  auto reply = co_await end_undelete(begun->object_id(), request.request(), user, env_.clock.now() + kPatience);
+  if (!reply && reply.error().code == Code::kNotFound) {
+    co_return fail(Code::kNotFound, printable(request.path()) + ": " + reply.error().message);
+  }
+  co_return reply;
+}
+
+Task<Result<wire::ChangeReply>> NamespaceCalls::end_undelete(uint64_t object_id, wire::RequestNumber request,
+                                                             std::string user, Instant end) {
+  wire::ChangeReply reply;
+  reply.set_object_id(object_id);
+  reply.set_count(1);
+  wire::Command ended;
+  ended.set_user(user);
+  ended.mutable_undelete_end()->set_object_id(object_id);
+  while (true) {
+    auto node = catalogue_->node(FileId{object_id});
+    if (!node) co_return fail(Code::kNotFound, "nothing of it is kept any more");
+    if (node->state != NodeState::kReturning) break;  // Its version was announced, or it is deleted again.
+    const Pair* pair = catalogue_->pair(node->pair);
+    const Server* acting = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
+    if (acting != nullptr && failover_->monitor().serving(pair->name)) {
+      wire::UndeleteFileRequest ask;
+      ask.set_file_id(object_id);
+      ask.set_epoch(number(pair->epoch));
+      *ask.mutable_request() = request;
+      ask.set_user(user);
+      *ask.mutable_name() = name_record(*node);
+      auto version = co_await call_server<wire::VersionReply>(links_, acting->name, wire::UNDELETE_FILE, ask);
+      const bool gone = !version && version.error().code == Code::kNotFound;
+      if (version || gone) {
+        ended.mutable_undelete_end()->set_gone(gone);
+        auto done = co_await proposer_->propose(std::move(ended));
+        if (!done) co_return fail(Code::kUnavailable, "outcome unknown: the return is begun (" + done.error().message + ")");
+        if (gone) co_return fail(Code::kNotFound, "its content is kept no more, the time for that is over");
+        break;
+      }
+      const Code code = version.error().code;
+      if (code != Code::kUnavailable && code != Code::kMoved && code != Code::kStaleEpoch) {
+        co_return fail(Code::kUnavailable, "outcome unknown: the return is begun (" + version.error().message + ")");
+      }
+    }
+    if (env_.clock.now() >= end) {
+      co_return fail(Code::kUnavailable, "outcome unknown: no acting primary in reach; the file comes back when there is one");
+    }
+    auto pause = sleep_for(env_, std::chrono::milliseconds(20));
+    co_await pause;
+  }
+  failover_->wake_workers();
+  if (auto path = catalogue_->path_of(FileId{object_id})) reply.set_path(*path);
+  co_return reply;
+}
+
+Result<wire::ListDeletedReply> NamespaceCalls::list_deleted(const wire::ListDeletedRequest& request,
+                                                            const std::string& user) {
+  const uint32_t limit = request.limit() == 0 ? kPageMax : std::min(request.limit(), kPageMax);
+  auto found = catalogue_->deleted(request.after_us(), FileId{request.after_id()}, request.all() ? "" : user, limit);
+  wire::ListDeletedReply reply;
+  for (auto& file : found) {
+    auto* deleted = reply.add_files();
+    deleted->set_path(std::move(file.path));
+    deleted->set_object_id(number(file.id));
+    deleted->set_deleted_us(file.deleted_us);
+    deleted->set_deleted_by(std::move(file.deleted_by));
+    deleted->set_owner(std::move(file.owner));
+    deleted->set_size_bytes(file.size_bytes);
+    if (retention_.deleted.count() >= 0) deleted->set_until_us(file.deleted_us + retention_.deleted.count() * 1000);
+  }
+  reply.set_more(found.size() == limit);
+  return reply;
+}
+
+// Ends returns that were begun, and forgets the names of those whose time is over.
+Task<bool> NamespaceCalls::keep_deleted() {
+  for (const Node& node : catalogue_->returning_files(kAtOnce)) {
+    (void)co_await end_undelete(number(node.id), {}, node.owner, env_.clock.now());
+  }
+  if (retention_.deleted.count() < 0) co_return false;
+  // The catalogue's own time stands still while nothing happens.
+  const int64_t now_us = std::max<int64_t>(catalogue_->time_us(), env_.clock.wall().time_since_epoch().count());
+  const int64_t before_us = now_us - retention_.deleted.count() * 1000;
+  bool over = false;
+  if (auto oldest = catalogue_->oldest_deleted_us()) over = *oldest < before_us;
+  if (!over) co_return false;
+  wire::Command command;
+  command.mutable_forget_deleted()->set_before_us(before_us);
+  command.mutable_forget_deleted()->set_limit(kAtOnce);
+  auto forgotten = co_await proposer_->propose(std::move(command));
+  co_return forgotten && forgotten->count() == kAtOnce;
+}
+
+}  // namespace understudy
