@@ -138,6 +138,7 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kUndeleteEnd: return undelete_end(command.undelete_end(), change);
     case C::kForgetDeleted: return forget_deleted(command.forget_deleted(), change);
     case C::kAddEvents: return;
+    case C::kNoteLease: return note_lease(command.note_lease());
     default: break;  // Also those whose code is yet to come.
   }
   // Guessing would make this copy differ from the others for good.
