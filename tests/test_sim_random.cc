@@ -72,7 +72,8 @@ void tell_failure(const std::string& name, const RunScript& script, const RunRep
     std::ofstream(std::string(folder) + "/" + name + ".run") << text;
   }
   ADD_FAILURE() << name << ": " << report.to_string() << "\nThe shortest script found, " << shorter.steps.size() << " of "
-                << script.steps.size() << " steps (make sim SCRIPT=FILE plays it):\n" << text;
+                << script.steps.size() << " steps (make sim SCRIPT=FILE plays it):\n"
+                << (shorter.steps.size() < 100 ? text : "(too long to show; it stands in the folder SIM_FAILURES)\n");
 }
 
 void expect_unbroken(const std::string& name, const RunScript& script, Totals* totals) {

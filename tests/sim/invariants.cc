@@ -59,6 +59,9 @@ class OwnNames {
   void violated(const Op& op, const std::string& what) { violations_->add("session", to_string(op) + ": " + what); }
 
   void step(const Op& op) {
+    bool may_go = op.may_come_again || (op.outcome != Op::Outcome::kDone && may_end_later(op));
+    if (op.kind == Op::Kind::kRemoveFolder && may_go) doomed_folders_.insert(op.path + "/");
+    if (std::ranges::any_of(doomed_folders_, [&](auto& folder) { return op.path.starts_with(folder); })) return;
     Name& name = names_[op.path];
     name.doomed |= op.may_come_again;
     if (name.doomed) {
@@ -97,11 +100,8 @@ class OwnNames {
         return;
       case Op::Kind::kMakeFolder: return;
       case Op::Kind::kRemoveFolder:
-        if (!done && !may_end_later(op)) return;
         for (auto& [path, inside] : names_) {
-          if (!path.starts_with(op.path + "/")) continue;
-          if (done) inside = {};
-          inside.doomed |= !done;
+          if (done && path.starts_with(op.path + "/")) inside = {};
         }
         return;
     }
@@ -150,6 +150,7 @@ class OwnNames {
   size_t session_;
   Violations* violations_;
   std::map<std::string, Name> names_;
+  std::set<std::string> doomed_folders_;  // Their removal may end at any time.
 };
 
 // ---- Errors ------------------------------------------------------------------------
