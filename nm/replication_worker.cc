@@ -367,7 +367,7 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
     if (!reply) co_return;
     wire::Command told;
     told.mutable_add_events();
-    for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target_, file, {}, &told);
+    for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target_, file, {}, {}, &told);
     (void)co_await proposer_->propose(std::move(told));
   }
   if (!plan.job && !plan.metadata) {

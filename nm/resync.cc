@@ -3,6 +3,7 @@
 #include <set>
 
 #include "common/base/log.h"
+#include "common/base/recovered.h"
 #include "nm/catalogue_db.h"
 #include "nm/replication_worker.h"
 #include "nm/server_calls.h"
@@ -136,7 +137,7 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     FileId file;
     Version keep, newest;
   };
-  std::vector<Ahead> ahead;
+  std::vector<Ahead> ahead, split;  // The file stood still here meanwhile; or it did not.
   std::map<uint64_t, wire::SetAsideDone> diverged;  // As far as the views name versions.
   auto one = [&](uint64_t id, const HalfView& source_view, const HalfView& target_view, const HalvesPlan& plan) {
     if (plan.set_aside) {
@@ -150,7 +151,7 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
         if (version == plan.keep) break;
         to_wire(version, known.add_versions());
       }
-      if (!plan.job && !target_view.deleted) ahead.push_back({FileId{id}, plan.keep, target_view.head});
+      (plan.job || target_view.deleted ? split : ahead).push_back({FileId{id}, plan.keep, target_view.head});
     }
     if (!plan.job && !plan.metadata) return;
     auto* job = jobs.mutable_add_jobs()->add_items();
@@ -180,7 +181,14 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
       co_return fail(Code::kUnavailable, version.error().message);
     } else {
       log_info("set aside without a rescue: " + version.error().to_string());
+      split.push_back(file);
     }
+  }
+  for (const Ahead& file : split) {
+    auto kept = co_await keep_at(source, file.file, file.keep, file.newest);
+    if (kept) continue;
+    if (is_passing(kept.error().code)) co_return fail(Code::kUnavailable, kept.error().message);
+    log_warning("kept on " + target_ + " only: " + kept.error().to_string());
   }
   co_return co_await settle(std::move(aside), std::move(diverged), std::move(jobs), std::move(rescued));
 }
@@ -197,6 +205,7 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
   }
   Version head = keep;
   Version fetched_to = keep;
+  std::map<Version, Version> came;  // As which version; none: it was left out.
   bool left_out = false;  // The content before: a checkpoint of it would name another one.
   while (fetched_to != newest) {
     wire::FetchRequest fetch;
@@ -216,8 +225,18 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
       const bool tag_only = checkpoint && !left_out;
       if (fetched_to != newest && !tag_only && (checkpoint || is_big(record))) {
         left_out = true;
+        came[fetched_to] = {};
         continue;
       }
+      // It stays what it was, where the content that it goes back to is known by a number here.
+      if (auto target = came.find(from_wire(record.undo_target())); target != came.end() && !tag_only) {
+        if (target->second) {
+          to_wire(target->second, record.mutable_undo_target());
+        } else {
+          record.set_kind(wire::CHANGE_PUT);
+        }
+      }
+      if (left_out && record.kind() == wire::CHANGE_APPEND) record.set_kind(wire::CHANGE_PUT);
       auto bringing = tag_only ? bring_checkpoint(source, *node, head, std::move(record))
                                : bring(source, *node, head, std::move(record), fetched_to != newest);
       auto brought = co_await bringing;
@@ -225,6 +244,7 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
       if (!brought) co_return brought;
       left_out = false;
       head = *brought;
+      if (!tag_only) came[fetched_to] = head;
     }
   }
   co_return head;
@@ -269,29 +289,16 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
     wire::PutRequest put;
     describe(put);
     put.set_more_follow(more_follow);
+    put.mutable_brought()->set_kind(record.kind());
+    *put.mutable_brought()->mutable_undo_target() = record.undo_target();
+    put.mutable_brought()->set_tag(record.tag());
     auto done = co_await call<wire::VersionReply>(primary.get(), wire::PUT, put, kServerCallTimeout,
                                                   record.inline_content());
     if (!done) co_return std::unexpected(done.error());
     co_return from_wire(done->version());
   }
   uint64_t upload_id = env_.random.next();
-  for (int i = 0; i < record.chunks_size(); ++i) {
-    wire::FetchChunkRequest ask;
-    ask.set_file_id(number(node.id));
-    ask.set_hash(record.chunks(i).hash());
-    *ask.mutable_version() = record.version();
-    std::shared_ptr<Peer> target = links_->peer(target_);
-    if (!target) co_return fail(Code::kUnavailable, target_ + " is not connected");
-    auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
-    if (!chunk) co_return std::unexpected(chunk.error());
-    wire::StageRequest stage;
-    stage.set_file_id(number(node.id));
-    stage.set_epoch(epoch);
-    stage.set_upload_id(upload_id);
-    stage.set_index(static_cast<uint64_t>(i));
-    auto staged = co_await primary->call(wire::STAGE, stage.SerializeAsString(), std::move(chunk->body), kServerCallTimeout);
-    if (!staged) co_return std::unexpected(staged.error());
-  }
+  CO_RETURN_IF_ERROR(co_await stage_chunks(source, node.id, epoch, upload_id, record));
   wire::CommitRequest commit;
   describe(commit);
   commit.set_upload_id(upload_id);
@@ -302,14 +309,75 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
   co_return from_wire(done->version());
 }
 
+Task<Status> Resync::stage_chunks(std::string source, FileId file, uint64_t epoch, uint64_t upload_id,
+                                  wire::VersionRecord record) {
+  for (int i = 0; i < record.chunks_size(); ++i) {
+    wire::FetchChunkRequest ask;
+    ask.set_file_id(number(file));
+    ask.set_hash(record.chunks(i).hash());
+    *ask.mutable_version() = record.version();
+    std::shared_ptr<Peer> target = links_->peer(target_);
+    if (!target) co_return fail(Code::kUnavailable, target_ + " is not connected");
+    auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
+    if (!chunk) co_return std::unexpected(chunk.error());
+    std::shared_ptr<Peer> primary = links_->peer(source);
+    if (!primary) co_return fail(Code::kUnavailable, source + " is not connected");
+    wire::StageRequest stage;
+    stage.set_file_id(number(file));
+    stage.set_epoch(epoch);
+    stage.set_upload_id(upload_id);
+    stage.set_index(static_cast<uint64_t>(i));
+    auto staged = co_await primary->call(wire::STAGE, stage.SerializeAsString(), std::move(chunk->body), kServerCallTimeout);
+    if (!staged) co_return std::unexpected(staged.error());
+  }
+  co_return Status{};
+}
+
+// Not in the line of the head: nobody sees them who does not ask for one by its number or name.
+Task<Status> Resync::keep_at(std::string source, FileId file, Version keep, Version newest) {
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair == nullptr) co_return fail(Code::kInternal, target_ + " has no pair");
+  const uint64_t epoch = number(pair->epoch);
+  Version fetched_to = keep;
+  while (fetched_to != newest) {
+    wire::FetchRequest fetch;
+    fetch.set_bytes_max(kFetchBytes);
+    auto* item = fetch.add_items();
+    item->set_file_id(number(file));
+    to_wire(fetched_to, item->mutable_from());
+    to_wire(newest, item->mutable_to());
+    auto fetched = co_await call_server<wire::FetchReply>(links_, target_, wire::FETCH, fetch);
+    if (!fetched) co_return std::unexpected(fetched.error());
+    if (fetched->files_size() != 1 || fetched->files(0).versions_size() == 0) {
+      co_return fail(Code::kConflict, "what only " + target_ + " has cannot be fetched");
+    }
+    wire::KeepAsideRequest request;
+    request.set_epoch(epoch);
+    KeptAs named;
+    for (auto& record : *fetched->mutable_files(0)->mutable_versions()) {
+      fetched_to = from_wire(record.version());
+      if (record.kind() == wire::CHANGE_DELETE) continue;
+      if (is_big(record)) CO_RETURN_IF_ERROR(co_await stage_chunks(source, file, epoch, env_.random.next() | 1, record));
+      if (record.kind() != wire::CHANGE_CHECKPOINT) named[{file, fetched_to}] = recovered_tag(record.time_us(), fetched_to);
+      *request.add_versions() = std::move(record);
+    }
+    auto kept = co_await call_server<wire::KeepAsideReply>(links_, source, wire::KEEP_ASIDE, request);
+    if (!kept) co_return std::unexpected(kept.error());
+    kept_as_.merge(named);
+  }
+  co_return Status{};
+}
+
 // What is to be set aside is listed first: once it is, a later comparison finds nothing.
 Task<Status> Resync::settle(wire::SetAsideRequest aside, std::map<uint64_t, wire::SetAsideDone> diverged,
                             wire::Command jobs, std::map<uint64_t, Version> rescued) {
   if (aside.items_size() > 0) {
+    for (auto& item : *aside.mutable_items()) item.set_rescued(rescued.contains(item.file_id()));
     wire::Command listed;
     listed.mutable_add_events();
     for (const auto& [id, file] : diverged) {
-      add_set_aside_events(*catalogue_, target_, file, rescued.contains(id) ? rescued[id] : Version{}, &listed);
+      add_set_aside_events(*catalogue_, target_, file, rescued.contains(id) ? rescued[id] : Version{}, kept_as_, &listed);
     }
     auto noted = co_await proposer_->propose(std::move(listed));
     if (!noted) co_return std::unexpected(noted.error());
@@ -323,7 +391,7 @@ Task<Status> Resync::settle(wire::SetAsideRequest aside, std::map<uint64_t, wire
     if (acting != nullptr) settled.mutable_jobs_done()->set_target(acting->name);
     for (const auto& file : done->files()) {
       FileId id{file.file_id()};
-      add_set_aside_events(*catalogue_, target_, unlisted(file, diverged[file.file_id()]), rescued[file.file_id()], &settled);
+      add_set_aside_events(*catalogue_, target_, unlisted(file, diverged[file.file_id()]), rescued[file.file_id()], kept_as_, &settled);
       auto job = acting == nullptr ? std::nullopt : catalogue_->job(acting->id, id);
       if (job && job->to) {
         auto* item = settled.mutable_jobs_done()->add_items();

@@ -13,6 +13,7 @@
 #include "common/env/task.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/proposer.h"
+#include "nm/server_calls.h"
 #include "nm/server_links.h"
 
 namespace understudy {
@@ -47,6 +48,10 @@ class Resync {
   Task<Result<Version>> bring_checkpoint(std::string source, Node node, Version expected, wire::VersionRecord record);
   Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record,
                               bool more_follow);
+  // The chunks of a version that only the target has, to the acting primary, as an upload.
+  Task<Status> stage_chunks(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record);
+  // (keep, newest] of the target also at the acting primary, beside the line, as named checkpoints.
+  Task<Status> keep_at(std::string source, FileId file, Version keep, Version newest);
   Task<Status> end_waiting(std::string source);
   Task<Result<bool>> holds(std::string server, FileId file, Version version);
   Task<Status> until_jobs_done(uint64_t last_sequence);
@@ -59,6 +64,7 @@ class Resync {
   ServerLinks* links_;
   ReplicationWorker* worker_;
   ResyncProgress progress_;
+  KeptAs kept_as_;
 };
 
 }  // namespace understudy

@@ -5,7 +5,7 @@
 namespace understudy {
 
 void add_set_aside_events(Catalogue& catalogue, const std::string& server, const wire::SetAsideDone& file,
-                          Version rescued, wire::Command* command) {
+                          Version rescued, const KeptAs& kept_as, wire::Command* command) {
   auto path = catalogue.path_of(FileId{file.file_id()});
   std::string shown = path ? *path : file.name();
   const Server* holder = catalogue.server(server);
@@ -19,8 +19,12 @@ void add_set_aside_events(Catalogue& catalogue, const std::string& server, const
     event->set_file_id(file.file_id());
     event->set_path(shown);
     *event->mutable_version() = number;
-    std::string text = shown + ": version " + version + " was only on " + server + " when it failed; it is kept there: READ " +
-                       shown + " --version " + version;
+    std::string text = shown + ": version " + version + " was only on " + server + " when it failed; ";
+    if (auto tag = kept_as.find({FileId{file.file_id()}, from_wire(number)}); tag != kept_as.end()) {
+      text += "it is kept as a checkpoint: VIEWCHECKPOINT " + shown + " " + tag->second;
+    } else {
+      text += "it is kept there: READ " + shown + " --version " + version;
+    }
     if (rescued) text += "; its newest content came back as version " + rescued.to_string();
     event->set_text(std::move(text));
   }

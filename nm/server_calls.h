@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -56,10 +57,13 @@ inline HalfView half_view(const wire::MemberStatReply& s) {
   return half;
 }
 
+// Under which checkpoint's name a diverged version is kept on both halves.
+using KeptAs = std::map<std::pair<FileId, Version>, std::string>;
+
 // For EVENTS: what of a file was set aside on `server`, and, if it is one, the version
 // of the acting primary as which its newest content came back.
 void add_set_aside_events(Catalogue& catalogue, const std::string& server, const wire::SetAsideDone& file,
-                          Version rescued, wire::Command* command);
+                          Version rescued, const KeptAs& kept_as, wire::Command* command);
 
 // A node as storage servers keep it.
 wire::NameRecord name_record(const Node& node);

@@ -133,6 +133,12 @@ Task<Result<Reply>> ClientCalls::put(wire::PutRequest request, Bytes body) {
                 .name = std::move(*request.mutable_name()),
                 .exclusive = request.exclusive(),
                 .expected = from_wire(request.expected())};
+  // What comes back from the half that alone had it stays what it was.
+  if (auto kind = request.brought().kind(); kind == wire::CHANGE_UNDO || kind == wire::CHANGE_REVERT || kind == wire::CHANGE_APPEND) {
+    change.kind = kind;
+    change.undo_target = from_wire(request.brought().undo_target());
+    change.tag = std::move(*request.mutable_brought()->mutable_tag());
+  }
   FileId file = change.file;
   if (request.more_follow()) {
     state_->hidden_until[file] = state_->env.clock.now() + ServerState::kHiddenMax;

@@ -156,6 +156,8 @@ class FileStore {
   virtual Task<Result<wire::DigestReply>> digest() = 0;
   virtual Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) = 0;
   virtual Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) = 0;
+  // Versions that diverged on the other half, beside the line of the head; what is known already stays.
+  virtual Task<Result<wire::KeepAsideReply>> keep_aside(wire::KeepAsideRequest request) = 0;
   virtual Result<wire::MemberStatReply> member_stat(FileId file) = 0;
   // Every name there is, for rebuilding a name node.
   virtual Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) = 0;

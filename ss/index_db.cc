@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kIndexFormat = "1";
 constexpr std::string_view kStatePrefix = "state.";
 
-// lsn is the position of a record in the log. flags: 1 originated, 2 set aside.
+// lsn is the position of a record in the log. flags: 1 originated, 2 set aside, 4 that came back.
 constexpr const char* kSchema = R"sql(
 CREATE TABLE IF NOT EXISTS changes(lsn INTEGER PRIMARY KEY, end_lsn INTEGER, file_id INTEGER, epoch INTEGER,
   counter INTEGER, parent_epoch INTEGER, parent_counter INTEGER, client INTEGER, sequence INTEGER,
@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 
 constexpr uint64_t kOriginated = 1;
 constexpr uint64_t kAside = 2;
+constexpr uint64_t kRescued = 4;
 
 #define CHANGE_COLUMNS                                                                            \
   "c.lsn, c.end_lsn, c.file_id, c.epoch, c.counter, c.parent_epoch, c.parent_counter, c.client, " \
@@ -198,7 +199,7 @@ Status IndexDb::apply_version(const VersionRow& row) {
           .bind(row.request.client)
           .bind(row.request.sequence)
           .bind(row.kind)
-          .bind(row.originated ? kOriginated : 0)
+          .bind((row.originated ? kOriginated : 0) | (row.aside ? kAside : 0))
           .bind(row.size_bytes)
           .bind(row.new_bytes)
           .bind_text(row.user)
@@ -207,8 +208,15 @@ Status IndexDb::apply_version(const VersionRow& row) {
           .bind(static_cast<uint64_t>(row.modified_us))
           .bind(row.meta_version)
           .run());
-  if (object.versions == 0) object.created_us = row.time_us;
   object.kind = wire::KIND_FILE;
+  totals_.versions += 1;
+  if (row.aside) {
+    totals_.divergent += 1;
+    RETURN_IF_ERROR(put_aside(row.file, row.version));
+    count(object, 1);
+    return put_object(object, !known);
+  }
+  if (object.versions == 0) object.created_us = row.time_us;
   if (row.checkpoint()) {
     RETURN_IF_ERROR(db_->statement("INSERT OR REPLACE INTO checkpoints VALUES(?1, ?2, ?3)")
                         .bind(number(row.file))
@@ -219,7 +227,6 @@ Status IndexDb::apply_version(const VersionRow& row) {
     object.versions += 1;
   }
   object.head = row;
-  totals_.versions += 1;
   if (row.meta_version != 0 && row.meta_version >= object.meta_version) {
     object.meta_version = row.meta_version;
     object.name_lsn = row.lsn;
@@ -245,7 +252,7 @@ Status IndexDb::apply_aside(const AsideRow& row) {
   if (!known) return fail(Code::kCorrupt, fmt::format("{}: an unknown file is set aside", db_->path()));
   ObjectRow object = *std::move(known);
   count(object, -1);
-  for (Version version : row.versions) RETURN_IF_ERROR(set_aside(object, version));
+  for (Version version : row.versions) RETURN_IF_ERROR(set_aside(object, version, row.rescued));
   totals_.divergent += row.versions.size();
   ASSIGN_OR_RETURN(object.head, version(row.file, row.keep));
   count(object, 1);
@@ -253,19 +260,16 @@ Status IndexDb::apply_aside(const AsideRow& row) {
 }
 
 // A tag that is set aside names nothing any more.
-Status IndexDb::set_aside(ObjectRow& object, Version version) {
+Status IndexDb::set_aside(ObjectRow& object, Version version, bool rescued) {
   RETURN_IF_ERROR(
-      db_->statement("UPDATE changes SET flags = flags | 2 WHERE file_id = ?1 AND epoch = ?2 AND "
+      db_->statement("UPDATE changes SET flags = flags | ?4 WHERE file_id = ?1 AND epoch = ?2 AND "
                      "counter = ?3")
           .bind(number(object.id))
           .bind(number(version.epoch))
           .bind(version.counter)
+          .bind(rescued ? kAside | kRescued : kAside)
           .run());
-  RETURN_IF_ERROR(db_->statement("INSERT OR REPLACE INTO aside VALUES(?1, ?2, ?3)")
-                      .bind(number(object.id))
-                      .bind(number(version.epoch))
-                      .bind(version.counter)
-                      .run());
+  RETURN_IF_ERROR(put_aside(object.id, version));
   ASSIGN_OR_RETURN(auto row, this->version(object.id, version));
   if (row && row->checkpoint()) {
     return db_->statement("DELETE FROM checkpoints WHERE file_id = ?1 AND lsn = ?2")
@@ -275,6 +279,14 @@ Status IndexDb::set_aside(ObjectRow& object, Version version) {
   }
   object.versions -= std::min<uint64_t>(object.versions, 1);
   return {};
+}
+
+Status IndexDb::put_aside(FileId file, Version version) {
+  return db_->statement("INSERT OR REPLACE INTO aside VALUES(?1, ?2, ?3)")
+      .bind(number(file))
+      .bind(number(version.epoch))
+      .bind(version.counter)
+      .run();
 }
 
 void IndexDb::count(const ObjectRow& object, int sign) {
@@ -410,6 +422,20 @@ Result<std::vector<Version>> IndexDb::aside(FileId file) {
     ASSIGN_OR_RETURN(bool found, find.step());
     if (!found) return all;
     all.push_back({Epoch{find.column_uint64(0)}, find.column_uint64(1)});
+  }
+}
+
+Result<std::vector<VersionRow>> IndexDb::recovered(FileId file) {
+  std::vector<VersionRow> all;
+  auto find = db_->statement("SELECT " CHANGE_COLUMNS
+                             " FROM aside a JOIN changes c ON c.file_id = a.file_id AND c.epoch = a.epoch AND "
+                             "c.counter = a.counter WHERE a.file_id = ?1 AND c.flags & 4 = 0 ORDER BY a.epoch, a.counter");
+  find.bind(number(file));
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    VersionRow row = change_of(find);
+    if (!row.checkpoint() && !row.deleted()) all.push_back(std::move(row));
   }
 }
 

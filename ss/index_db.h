@@ -74,6 +74,8 @@ class IndexDb {
   // Newest first, without `from` itself: `count_max` of them, and behind these the newest of each older epoch.
   Result<std::vector<Version>> ancestors(FileId file, Version from, size_t count_max);
   Result<std::vector<Version>> aside(FileId file);
+  // Of these, the contents that did not come back as newer versions.
+  Result<std::vector<VersionRow>> recovered(FileId file);
   // The records of the tags in the file's line, with their tags, oldest first; with a tag only that one.
   Result<std::vector<VersionRow>> checkpoints(FileId file, std::string_view tag);
   // Originated versions that were not set aside, from `from` on, in log order.
@@ -102,7 +104,8 @@ class IndexDb {
   Status apply_version(const VersionRow& row);
   Status apply_name(const NameRow& row);
   Status apply_aside(const AsideRow& row);
-  Status set_aside(ObjectRow& object, Version version);
+  Status set_aside(ObjectRow& object, Version version, bool rescued);
+  Status put_aside(FileId file, Version version);
   Status put_object(const ObjectRow& object, bool is_new);
   Status put_state(std::string_view key, BytesView value);
   Status save_summary();

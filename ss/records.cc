@@ -35,6 +35,7 @@ Result<IndexRecord> decode_aside(const LogRecord& record) {
   ASSIGN_OR_RETURN(auto aside, parse<wire::AsideRecord>(record));
   AsideRow row{FileId{aside.file_id()}, version_from_wire(aside.keep()), {}};
   for (const auto& version : aside.versions()) row.versions.push_back(version_from_wire(version));
+  row.rescued = aside.rescued();
   return IndexRecord{record.end(), std::move(row)};
 }
 
@@ -45,7 +46,7 @@ std::string describe_version(const wire::LocalVersion& local) {
                      version_from_wire(version.parent()).to_string(), wire::ChangeKind_Name(version.kind()),
                      version.size_bytes(), version.chunks_size(), version.request().client(),
                      version.request().sequence(), version.user(),
-                     local.originated() ? "originated" : "replicated",
+                     local.aside() ? "kept aside" : local.originated() ? "originated" : "replicated",
                      version.has_name() ? " name " + version.name().name() : "") +
          (version.tag().empty() ? "" : " tag " + version.tag());
 }
@@ -61,6 +62,7 @@ VersionRow version_row(const wire::LocalVersion& local) {
   row.request = {version.request().client(), version.request().sequence()};
   row.kind = static_cast<uint32_t>(version.kind());
   row.originated = local.originated();
+  row.aside = local.aside();
   row.size_bytes = version.size_bytes();
   row.new_bytes = local.new_bytes();
   row.user = version.user();

@@ -40,7 +40,7 @@ struct VersionRow {
   RequestId request;
   uint32_t kind = 0;  // wire::ChangeKind
   bool originated = false;
-  bool aside = false;
+  bool aside = false;    // Was set aside, or is kept here only beside the line.
   uint64_t size_bytes = 0;
   uint64_t new_bytes = 0;  // About what a half that has the parent lacks.
   std::string user;
@@ -64,6 +64,7 @@ struct AsideRow {
   FileId file = kNoFile;
   Version keep;
   std::vector<Version> versions;
+  bool rescued = false;  // They came back as newer versions.
 };
 struct EpochRow {
   Epoch epoch = kNoEpoch;

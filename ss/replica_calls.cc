@@ -37,6 +37,7 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
       return with<wire::StoreChunkRequest>(this, &ReplicaCalls::store_chunk, message, body);
     case wire::APPLY: return with<wire::ApplyRequest>(this, &ReplicaCalls::apply, message);
     case wire::SET_ASIDE: return with<wire::SetAsideRequest>(this, &ReplicaCalls::set_aside, message);
+    case wire::KEEP_ASIDE: return with<wire::KeepAsideRequest>(this, &ReplicaCalls::keep_aside, message);
     case wire::DELETE_FILE: return with<wire::DeleteFileRequest>(this, &ReplicaCalls::delete_file, message);
     case wire::LIST_OBJECTS:
       return answered<wire::ListObjectsRequest>(store, &FileStore::list_objects, std::move(message));
@@ -160,6 +161,13 @@ Task<Result<Reply>> ReplicaCalls::set_aside(wire::SetAsideRequest request) {
   CO_RETURN_IF_ERROR(make_way(Epoch{request.epoch()}));
   Applying applying(state_);
   CO_ASSIGN_OR_RETURN(auto reply, co_await state_->store->set_aside(std::move(request)));
+  co_return make_reply(reply);
+}
+
+// Also of the acting primary: it changes nothing that anybody reads without asking for it by number.
+Task<Result<Reply>> ReplicaCalls::keep_aside(wire::KeepAsideRequest request) {
+  if (Epoch{request.epoch()} != state_->fence.serving()) CO_RETURN_IF_ERROR(make_way(Epoch{request.epoch()}));
+  CO_ASSIGN_OR_RETURN(auto reply, co_await state_->store->keep_aside(std::move(request)));
   co_return make_reply(reply);
 }
 

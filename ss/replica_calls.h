@@ -27,6 +27,7 @@ class ReplicaCalls : public PeerHandler {
   Task<Result<Reply>> drain_call(wire::DrainRequest request);
   Task<Result<Reply>> flush();
   Task<Result<Reply>> apply(wire::ApplyRequest request);
+  Task<Result<Reply>> keep_aside(wire::KeepAsideRequest request);
   Task<Result<Reply>> set_aside(wire::SetAsideRequest request);
   Task<Result<Reply>> store_chunk(wire::StoreChunkRequest request, Bytes body);
   Task<Result<Reply>> fetch_chunk(wire::FetchChunkRequest request);

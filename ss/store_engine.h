@@ -71,6 +71,7 @@ class StoreEngine final : public FileStore {
   Task<Result<wire::DigestReply>> digest() override;
   Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) override;
   Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) override;
+  Task<Result<wire::KeepAsideReply>> keep_aside(wire::KeepAsideRequest request) override;
   Result<wire::MemberStatReply> member_stat(FileId file) override;
   Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) override;
 
@@ -169,9 +170,10 @@ class StoreEngine final : public FileStore {
   // store_replica.cc
   Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, uint64_t bytes_max, uint64_t* bytes_used);
   Task<Result<wire::ApplyOutcome>> apply_version(wire::VersionRecord version);
+  Status keep_version_aside(wire::VersionRecord record);
   Task<Result<std::string>> name_at(Lsn lsn);
   Result<std::vector<Version>> behind(FileId file, Version keep);
-  Task<Result<wire::SetAsideDone>> set_aside_file(FileId file, Version keep);
+  Task<Result<wire::SetAsideDone>> set_aside_file(FileId file, Version keep, bool rescued);
 
   Env& env_;
   FileStoreOptions options_;

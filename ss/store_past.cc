@@ -6,6 +6,7 @@
 #include <map>
 
 #include "common/base/path.h"
+#include "common/base/recovered.h"
 #include "ss/core/undo.h"
 #include "ss/store_engine.h"
 
@@ -162,6 +163,11 @@ Task<Result<VersionInfo>> StoreEngine::revert(Change change) {
 
 Result<std::vector<wire::Checkpoint>> StoreEngine::checkpoints(FileId file, std::string tag) {
   ASSIGN_OR_RETURN(auto rows, index_->checkpoints(file, tag));
+  ASSIGN_OR_RETURN(auto recovered, index_->recovered(file));
+  for (VersionRow& row : recovered) {
+    row.tag = recovered_tag(row.time_us, row.version);
+    if (tag.empty() || row.tag == tag) rows.push_back(std::move(row));
+  }
   if (!tag.empty() && rows.empty()) {
     return fail(Code::kNotFound, name_of(file) + ": no checkpoint " + printable(tag) + "; LISTCHECKPOINTS lists them");
   }

@@ -315,7 +315,7 @@ Result<std::vector<Version>> StoreEngine::behind(FileId file, Version keep) {
   return versions;
 }
 
-Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Version keep) {
+Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Version keep, bool rescued) {
   auto flush = log_->flush();
   CO_RETURN_IF_ERROR(co_await flush);
   wire::SetAsideDone done;
@@ -337,11 +337,12 @@ Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Versio
   *aside.mutable_keep() = version_to_wire(keep);
   for (Version version : versions) *aside.add_versions() = *done.add_versions() = version_to_wire(version);
   aside.set_time_us(env_.clock.wall().time_since_epoch().count());
+  aside.set_rescued(rescued);
   OpenFile& open = open_[file];
   open.head = kept;
   ++open.in_flight;
   auto appended =
-      append_record(RecordType::kAside, aside.SerializeAsString(), {{}, AsideRow{file, keep, versions}});
+      append_record(RecordType::kAside, aside.SerializeAsString(), {{}, AsideRow{file, keep, versions, rescued}});
   CO_RETURN_IF_ERROR(co_await appended);
   co_return done;
 }
@@ -351,8 +352,56 @@ Task<Result<wire::SetAsideReply>> StoreEngine::set_aside(wire::SetAsideRequest r
   wire::SetAsideReply reply;
   for (const auto& item : request.items()) {
     CO_ASSIGN_OR_RETURN(*reply.add_files(),
-                        co_await set_aside_file(FileId{item.file_id()}, version_from_wire(item.keep())));
+                        co_await set_aside_file(FileId{item.file_id()}, version_from_wire(item.keep()), item.rescued()));
   }
+  reply.set_lsn(number(log_->durable_end()));
+  co_return reply;
+}
+
+// Appends it; does not wait for it to be durable. Its chunks were brought before, and are pinned.
+Status StoreEngine::keep_version_aside(wire::VersionRecord record) {
+  const FileId file{record.file_id()};
+  ASSIGN_OR_RETURN(auto known, index_->version(file, version_from_wire(record.version())));
+  if (known) return {};
+  auto stored = std::make_shared<StoredVersion>();
+  stored->inline_content = std::move(*record.mutable_inline_content());
+  record.clear_inline_content();
+  uint64_t size = stored->inline_content.size();
+  for (const auto& chunk : record.chunks()) {
+    ChunkHash hash;
+    if (!parse_chunk_hash(chunk.hash(), hash)) return fail(Code::kInvalid, "no chunk hash");
+    auto place = pins_.find(file, hash);
+    if (!place || place->size != chunk.size()) return fail(Code::kNotFound, name_of(file) + ": chunk " + hash.to_hex() + " is not here");
+    stored->local.add_chunk_lsns(number(place->lsn));
+    if (stored->inline_content.empty()) size += chunk.size();
+  }
+  if (size != record.size_bytes() || record.chunks_size() > static_cast<int>(kChunksMax)) {
+    return fail(Code::kInvalid, name_of(file) + ": a version whose parts do not add up to its size");
+  }
+  stored->local.set_aside(true);
+  *stored->local.mutable_version() = std::move(record);
+  LogEntry entry{static_cast<uint32_t>(RecordType::kVersion), stored->local.SerializeAsString(), stored->inline_content, {}};
+  stored->lsn = log_->append(std::move(entry), [this, stored](const Status& status) {
+    if (!status) return;
+    VersionRow row = version_row(stored->local);
+    row.lsn = stored->lsn;
+    row.end = stored->end;
+    feed_index({stored->end, std::move(row)});
+  });
+  stored->end = log_->end();
+  return {};
+}
+
+Task<Result<wire::KeepAsideReply>> StoreEngine::keep_aside(wire::KeepAsideRequest request) {
+  CO_RETURN_IF_ERROR(writable());
+  CO_RETURN_IF_ERROR(has_room());
+  // What is on its way is found by its number once it is durable.
+  auto flush = log_->flush();
+  CO_RETURN_IF_ERROR(co_await flush);
+  for (auto& version : *request.mutable_versions()) CO_RETURN_IF_ERROR(keep_version_aside(std::move(version)));
+  auto durable = log_->flush();
+  CO_RETURN_IF_ERROR(co_await durable);
+  wire::KeepAsideReply reply;
   reply.set_lsn(number(log_->durable_end()));
   co_return reply;
 }

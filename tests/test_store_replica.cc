@@ -239,6 +239,35 @@ TEST_F(StoreReplicaTest, WhatDivergedIsSetAsideAndStays) {
   }
 }
 
+TEST_F(StoreReplicaTest, WhatDivergedElsewhereIsKeptBesideTheLine) {
+  one_.put(1, "common");
+  replicate(one_, two_, 1);
+  one_.put(1, "only there", 1);
+  one_.put(9, "a file of its own");
+  two_.epoch = 8;
+  two_.put(1, "went on", 1);
+  for (int again = 0; again < 2; ++again) {
+    wire::KeepAsideRequest request;
+    *request.add_versions() = fetch(one_, 1, {Epoch{3}, 1}).versions(0);
+    *request.add_versions() = fetch(one_, 9, {}).versions(0);
+    ASSERT_TRUE(two_.await(two_->keep_aside(request)));
+  }
+  for (int opened = 0; opened < 2; ++opened) {
+    EXPECT_EQ(two_.get(1), "went on");
+    EXPECT_EQ(two_.get(9), "NOT_FOUND");
+    EXPECT_EQ(two_.get(1, {Epoch{3}, 2}), "only there");
+    auto named = two_->checkpoints(FileId{1}, "").value();
+    ASSERT_EQ(named.size(), 1u);
+    EXPECT_TRUE(named[0].tag().starts_with("recovered-") && named[0].tag().ends_with("-3.2")) << named[0].tag();
+    EXPECT_EQ(two_->divergent_count(), 2u);
+    EXPECT_EQ(two_->announceable(kNoLsn, 100).items.size(), 1u);
+    EXPECT_EQ(two_->answered(FileId{1}, {77, 1})->version, (Version{Epoch{8}, 1}));
+    std::string before = two_.dump();
+    ASSERT_TRUE(two_.rebuild());
+    EXPECT_EQ(two_.dump(), before);
+  }
+}
+
 TEST_F(StoreReplicaTest, PartitionsAreListedInPages) {
   for (uint64_t i = 1; i <= 7; ++i) one_.put((uint64_t{600} << 54) + i, "x");
   one_.put((uint64_t{3} << 54) + 1, "x");
