@@ -115,7 +115,7 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
       object.text("pair", pair.pair()).count("epoch", pair.epoch()).text("acting_primary", pair.acting_primary());
       object.truth("serving", pair.serving()).truth("stale", pair.stale()).text("preferred", pair.preferred());
       object.count("files_at_risk", pair.files_at_risk()).count("bytes_at_risk", pair.bytes_at_risk());
-      object.number("oldest_at_risk_ms", pair.oldest_at_risk_ms()).list("members", members);
+      object.number("oldest_at_risk_ms", pair.oldest_at_risk_ms()).text("relayed", pair.relayed()).list("members", members);
       pairs.push_back(object);
     }
     Json object;
@@ -148,6 +148,7 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
     if (!pair.serving()) line += ", writes wait";
     if (pair.stale()) line += ", reads may be old";
     if (!pair.preferred().empty()) line += fmt::format("; {} is to act by request, until HANDBACK {}", pair.preferred(), pair.pair());
+    if (!pair.relayed().empty()) line += "; through the name node for now: " + pair.relayed();
     shell->out.line(line);
     for (const auto& member : pair.members()) shell->out.line(member_line(member));
   }
