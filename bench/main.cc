@@ -97,6 +97,7 @@ int main(int argc, char** argv) {
   app.add_option("--clients", program.options.clients, "how many at once")->check(CLI::Range(1, 10'000))->capture_default_str();
   app.add_option("--seconds", seconds, "how long each operation is measured")->check(CLI::Range(1, 3600))->capture_default_str();
   app.add_option("--size", program.options.size_bytes, "bytes of a small file")->check(CLI::Range(0, 1 << 20))->capture_default_str();
+  app.add_flag("--sync", program.options.sync, "writes with durability sync");
   app.add_option("--files", program.options.files, "files of each client that are there before")->check(CLI::Range(1, 1'000'000))->capture_default_str();
   app.add_option("--big-bytes", program.options.big_bytes, "bytes of the big file")->capture_default_str();
   app.add_option("--rate", program.options.rate, "failover: operations a second and client")->capture_default_str();

@@ -49,6 +49,7 @@ Workloads::Workloads(Env& env, Options options) : env_(env), options_(std::move(
   for (uint32_t i = 0; i < options_.clients; ++i) {
     client::SessionOptions session;
     session.name_nodes = options_.name_nodes;
+    session.sync = options_.sync;
     sessions_.push_back(std::make_unique<client::Session>(env_, std::move(session)));
   }
 }

@@ -18,6 +18,7 @@ struct Options {
   std::string cluster;         // The folder of a local cluster; empty: processor time is this process's alone.
   uint32_t clients = 8;
   uint32_t size_bytes = 4096;
+  bool sync = false;           // Every write with durability sync.
   uint32_t files = 10;         // Each client's, for what needs files that are there.
   std::chrono::milliseconds time{5000};
   uint64_t big_bytes = 1ull << 30;

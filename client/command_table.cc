@@ -81,7 +81,8 @@ const std::vector<CommandSpec>& table() {
       {kDrain, "DRAIN", "DRAIN server", "its partner takes over and holds everything: the server may be stopped; HANDBACK ends it", 1, 1, {kServer}, {}},
       {kReplace, "REPLACE", "REPLACE server", "lets an empty server take a dead one's name and place", 1, 1, {kServer},
        {}},
-      {kLater, "SETDURABILITY", "SETDURABILITY path async|sync", "durability of a folder", 0, kAny, {kFolder}, {}},
+      {kSetDurability, "SETDURABILITY", "SETDURABILITY path async|sync",
+       "what written means in a folder and all below it, from now on: on one machine, or on two", 2, 2, {kFolder, kText}, {}},
       // The shell
       {kHelp, "HELP", "HELP [command]", "this list, or one command", 0, 1, {kCommand}, {}},
       {kExit, "EXIT", "EXIT", "leaves the shell", 0, 0, {}, {}},

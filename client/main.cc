@@ -49,6 +49,7 @@ Task<void> run_client(UvRuntime* runtime, ClientOptions options, Output* out, in
   session_options.name_nodes = options.name_nodes;
   session_options.timeout = options.timeout;
   session_options.read_from = options.read_from;
+  session_options.sync = options.sync;
   Session session(env, session_options);
   Shell shell(env, &session, out);
   bool interactive = options.command.empty() && isatty(0);

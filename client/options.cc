@@ -18,7 +18,7 @@ constexpr OptionSpec kOptions[] = {
     {"--json", "", "results as one JSON object a line"},
     {"--keep-going", "", "a script goes on after a failure"},
     {"--read-from", "primary|any|backup", "who answers reads"},
-    {"--durability", "async|sync", "async, in this version"},
+    {"--durability", "async|sync", "sync: written means on two machines; async never lowers what a folder says"},
     {"--timeout", "TIME", "how long without progress; default 30s"},
     {"-q", "", "no notes and no progress"},
     {"--help", "", "this"},
@@ -81,8 +81,8 @@ std::expected<ClientOptions, Refusal> parse_options(const std::vector<std::strin
                           : *value == "backup" ? ReadFrom::kBackup
                                                : ReadFrom::kPrimary;
     } else if (name == "--durability") {
-      if (*value == "sync") return std::unexpected(Refusal{not_available("--durability sync")});
-      if (*value != "async") return bad_option("--durability takes async or sync");
+      if (*value != "async" && *value != "sync") return bad_option("--durability takes async or sync");
+      options.sync = *value == "sync";
     } else if (name == "--timeout") {
       auto timeout = parse_duration(*value);
       if (!timeout) return std::unexpected(Refusal{std::move(timeout).error(), true});

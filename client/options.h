@@ -18,6 +18,7 @@ struct ClientOptions {
   bool help = false;
   bool version = false;
   ReadFrom read_from = ReadFrom::kPrimary;
+  bool sync = false;
   Duration timeout = std::chrono::seconds(30);
   std::vector<std::string> command;  // What follows, as it stands.
 };

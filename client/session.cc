@@ -81,7 +81,7 @@ Task<CallOutcome> Session::ask_name_node_once(uint16_t type, Bytes request, Dura
 
 Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duration patience) {
   bool change = type == wire::CREATE_FOLDER || type == wire::CREATE_LINK || type == wire::REMOVE ||
-                type == wire::MOVE || type == wire::SET_ATTRIBUTES || type == wire::PROMOTE || type == wire::MOVE_PRIMARY || type == wire::REPLACE;
+                type == wire::MOVE || type == wire::SET_DURABILITY || type == wire::SET_ATTRIBUTES || type == wire::PROMOTE || type == wire::MOVE_PRIMARY || type == wire::REPLACE;
   Patience waiting(this, "", change);
   for (;;) {
     Duration attempt = std::min<Duration>(options_.timeout, kNameNodeSilence) + patience;
@@ -228,10 +228,26 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
   }
 }
 
+// A writer may ask for more than the folder says, never for less.
+wire::Durability Session::durability_for(const wire::Location& location) const {
+  return options_.sync ? wire::DURABILITY_SYNC : location.durability();
+}
+
+namespace {
+
+// Reads promise nothing.
+template <class Request>
+void promise(Request* request, wire::Durability durability) {
+  if constexpr (requires { request->set_durability(durability); }) request->set_durability(durability);
+}
+
+}  // namespace
+
 template <class Request>
 std::function<Bytes(const wire::Location&)> Session::for_location(Request request) {
-  return [request](const wire::Location& location) {
+  return [request, this](const wire::Location& location) {
     Request filled = request;
+    promise(&filled, durability_for(location));
     filled.set_file_id(location.file_id());
     filled.set_epoch(location.epoch());
     if constexpr (requires { filled.mutable_name(); }) *filled.mutable_name() = location.name();
@@ -379,6 +395,10 @@ Task<Result<wire::VersionReply>> Session::edit_commit(Edit edit) {
   *request.mutable_request() = next_request();
   request.set_file_id(edit.location.file_id());
   request.set_epoch(edit.location.epoch());
+  // The sentence was opened a while ago: what its folder says now counts.
+  auto locating = locate(edit.path, wire::LocateRequest::LOOK_UP, {});
+  auto located = co_await locating;
+  request.set_durability(durability_for(located ? *located : edit.location));
   Bytes message = request.SerializeAsString();
   auto outcome = co_await call_watched(edit.path, edit.location, wire::EDIT_COMMIT, message, {});
   if (!outcome.result && !may_pass(outcome.result.error().code)) {

@@ -30,6 +30,7 @@ struct SessionOptions {
   std::string user = "admin";
   Duration timeout = std::chrono::seconds(30);  // Without progress, not in all.
   ReadFrom read_from = ReadFrom::kPrimary;
+  bool sync = false;  // Every write with durability sync, whatever its folder says.
   Duration hedge_after = std::chrono::milliseconds(30);
 };
 
@@ -149,7 +150,7 @@ class Session {
   struct Fetching;
 
   template <class Request>
-  static std::function<Bytes(const wire::Location&)> for_location(Request request);
+  std::function<Bytes(const wire::Location&)> for_location(Request request);
   template <class ReplyMessage>
   Task<Result<ReplyMessage>> file_call(FileCall call);
 
@@ -172,6 +173,7 @@ class Session {
   Task<Status> fetch_rest(std::string path, Version version, uint64_t from, uint64_t to, Sink* sink,
                           DownloadOptions options);
   Task<void> deliver(Waiting* waiting, size_t slot, Address address, uint16_t type, Bytes message, Bytes body);
+  wire::Durability durability_for(const wire::Location& location) const;
   void saw(uint64_t file_id, const wire::VersionNumber& version);
   Version seen(uint64_t file_id) const;
   static Error garbled();

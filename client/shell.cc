@@ -43,6 +43,7 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kHandback: return run_handback;
     case CommandId::kDrain: return run_drain;
     case CommandId::kReplace: return run_replace;
+    case CommandId::kSetDurability: return run_set_durability;
     case CommandId::kHelp: return run_help;
     case CommandId::kExit: return run_exit;
     case CommandId::kLater: break;

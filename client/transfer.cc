@@ -147,6 +147,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
     if (reachable && staged_at && staged_at->file_id() == location.file_id()) {
       commit.set_file_id(location.file_id());
       commit.set_epoch(location.epoch());
+      commit.set_durability(durability_for(location));
       *commit.mutable_name() = location.name();
       auto outcome = co_await call_watched(path, location, wire::COMMIT, commit.SerializeAsString(), {});
       if (outcome.result) {

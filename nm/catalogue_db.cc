@@ -137,6 +137,9 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kUndeleteIntent: return undelete_intent(command.undelete_intent(), change);
     case C::kUndeleteEnd: return undelete_end(command.undelete_end(), change);
     case C::kForgetDeleted: return forget_deleted(command.forget_deleted(), change);
+    case C::kSetDurability: return set_durability(command.set_durability(), change);
+    case C::kAddHints: return add_hints(command.add_hints(), change);
+    case C::kDropHints: return drop_hints(command.drop_hints(), change);
     case C::kAddEvents: return;
     case C::kNoteLease: return note_lease(command.note_lease());
     default: break;  // Also those whose code is yet to come.

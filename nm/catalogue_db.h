@@ -30,6 +30,7 @@
 namespace understudy {
 
 namespace wire {
+class AddHints;
 class AddJobs;
 class AnnounceItem;
 class Announced;
@@ -39,12 +40,14 @@ class CommandOutcome;
 class CreateFile;
 class CreateFolder;
 class CreateLink;
+class DropHints;
 class InitCluster;
 class JobDone;
 class JobsDone;
 class MemberFailed;
 class MemberInSync;
 class MoveNode;
+class NewHint;
 class NoteLease;
 class PurgeNodes;
 class RegisterServer;
@@ -59,6 +62,7 @@ class ForgetDeleted;
 class PreferPrimary;
 class ReplaceServer;
 class SetAttributes;
+class SetDurability;
 }  // namespace wire
 
 class Catalogue {
@@ -150,6 +154,27 @@ class Catalogue {
   // too. 0: not known, or the other half is not in sync, or too much is waiting to tell.
   Lsn replicated(const Server& server);
 
+  // ---- Durability and hints.
+  // What is set for a file or folder, and the folder where; 0: nothing is, so the cluster's.
+  struct FolderDurability {
+    uint8_t durability = 0;
+    FileId folder = kNoFile;
+  };
+  FolderDurability durability_of(const Node& node);
+  uint8_t durability_set_for(FileId folder) const;
+  std::vector<Hint> hints(ServerId target, FileId object) { return answered(store_->hints(target, object)); }
+  HintTotals hint_totals(ServerId target) const;
+  uint64_t hint_bytes() const;
+  int64_t oldest_hint_us(ServerId target) { return answered(store_->oldest_hint_us(target)); }
+  bool has_hints_before(ServerId target, int64_t created_us) {
+    return !answered(store_->old_hints(target, created_us, 1)).empty();
+  }
+  Lsn first_hint_lsn(bool sync, uint64_t name_node) { return answered(store_->first_hint_lsn(sync, name_node)); }
+  // False: it lost what it had confirmed (or never had it), and jobs do not tell what it lacks.
+  bool contents_known(ServerId server) const;
+  // Which version of a file the target has with the hints for it (promised: with those alone).
+  Version held_with_hints(ServerId target, FileId object, bool promised);
+
   // Events behind `after`: serialized wire::Event, with their ids.
   std::vector<EventRow> events(uint64_t after, uint32_t limit);
   uint64_t last_event() const { return store_->cluster.next_event - 1; }
@@ -236,6 +261,14 @@ class Catalogue {
   bool job_done(ServerId target, const wire::JobDone& item);
   void add_jobs(const wire::AddJobs& command, Change& change);
   void announce_item(const Server& server, const Pair& pair, const wire::AnnounceItem& item, const Change& change);
+  // catalogue_hints.cc
+  void set_durability(const wire::SetDurability& command, Change& change);
+  void add_hints(const wire::AddHints& command, Change& change);
+  bool add_hint(const Server& source, const Server& target, const wire::AddHints& command, const wire::NewHint& item,
+                const Change& change);
+  void drop_hints(const wire::DropHints& command, Change& change);
+  // Of versions that the target has by now, or never gets.
+  void end_hints(ServerId target, FileId object, Version upto);
   // To every server that keeps the name: all for a folder or link, the pair's for a file.
   void queue_name(const Node& node, const Change& change);
   // Merges `wanted` with what waits for that target and object already.

@@ -32,6 +32,7 @@ void Catalogue::queue(Job wanted) {
   }
   job.meta_version = std::max(job.meta_version, wanted.meta_version);
   if (wanted.kind == JobKind::kDelete) {
+    end_hints(job.target, job.object, job.to);
     job.kind = JobKind::kDelete;
     job.bytes = 0;
   }
@@ -65,7 +66,11 @@ void Catalogue::queue_all_names(ServerId target, const Change& change) {
 }
 
 void Catalogue::drop_jobs(FileId object) {
-  for (const auto& job : store_->jobs_of(object)) store_->erase_job(job);
+  constexpr Version kAll{Epoch{UINT64_MAX}, UINT64_MAX};
+  for (const auto& job : store_->jobs_of(object)) {
+    end_hints(job.target, object, kAll);
+    store_->erase_job(job);
+  }
 }
 
 void Catalogue::announced(const wire::Announced& command, Change& change) {
@@ -105,6 +110,20 @@ void Catalogue::announce_item(const Server& server, const Pair& pair, const wire
 
   ServerId target = pair.other_half(server.id);
   if (target == kNoServer) return;
+  if (item.held()) {
+    // It has this one and all before.
+    auto job = store_->job(target, id);
+    if (job && job->to && job->kind != JobKind::kDelete) {
+      wire::JobDone done;
+      done.set_object_id(item.file_id());
+      *done.mutable_to() = item.version();
+      done.set_newest_lsn(number(job->newest_lsn));
+      done.set_bytes(job->bytes);
+      job_done(target, done);
+      end_hints(target, id, version);
+    }
+    return;
+  }
   Version parent = version_of(item.parent());
   queue({.target = target,
          .object = id,
@@ -122,7 +141,10 @@ void Catalogue::jobs_done(const wire::JobsDone& command, Change& change) {
   if (!target) return change.refuse(Code::kNotFound, command.target() + ": no such server");
   target->confirmed_lsn = std::max(target->confirmed_lsn, Lsn{command.confirmed_lsn()});
   uint64_t gone = 0;
-  for (const auto& item : command.items()) gone += job_done(target->id, item);
+  for (const auto& item : command.items()) {
+    gone += job_done(target->id, item);
+    end_hints(target->id, FileId{item.object_id()}, version_of(item.to()));
+  }
   change.outcome.set_count(gone);
 }
 
@@ -180,6 +202,11 @@ void Catalogue::add_jobs(const wire::AddJobs& command, Change& change) {
            .announce_lsn = Lsn{item.lsn()},
            .newest_lsn = Lsn{item.lsn()},
            .created_us = change.now_us});
+  }
+  for (const auto& item : command.done()) {
+    // What has no version job any more needs no hints. (What was queued anew does.)
+    auto job = store_->job(target->id, FileId{item.object_id()});
+    if (!job || !job->to) end_hints(target->id, FileId{item.object_id()}, version_of(item.to()));
   }
   change.outcome.set_count(static_cast<uint64_t>(command.items_size()));
 }

@@ -97,6 +97,7 @@ void Catalogue::register_new(const wire::RegisterServer& command, Change& change
   take_store(server, command, change);
   // Nothing exists that it could lack.
   server.in_sync = !is_backup && pair->epoch == kNoEpoch;
+  if (server.in_sync) store_->set_unfilled(id, false);
 }
 
 void Catalogue::register_known(Server& server, const wire::RegisterServer& command, Change& change) {
@@ -131,6 +132,7 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
     bool first = !holds_something && !server.is_backup;
     take_store(server, command, change);
     server.in_sync = first;
+    if (first) store_->set_unfilled(server.id, false);
     if (pair.acting == server.id) pair.acting = kNoServer;
     store_->restart_jobs(server.id);
     return;
@@ -139,6 +141,7 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
   if (request.log_end_lsn() < number(std::max(server.announced_lsn, server.confirmed_lsn))) {
     // An older copy of the folder: what it announced is not there any more.
     server.in_sync = false;
+    store_->set_unfilled(server.id, true);
     server.announced_lsn = std::min(server.announced_lsn, Lsn{request.log_end_lsn()});
     server.confirmed_lsn = Lsn{request.log_end_lsn()};
     change.outcome.set_rolled_back(true);
@@ -162,6 +165,7 @@ void Catalogue::take_store(Server& server, const wire::RegisterServer& command, 
   server.pid = request.pid();
   server.pid_start_time = request.pid_start_time();
   server.in_sync = false;
+  store_->set_unfilled(server.id, true);
   server.failed = false;
   server.replaced = false;
   server.announced_lsn = kNoLsn;
@@ -184,7 +188,7 @@ void Catalogue::member_failed(const wire::MemberFailed& command, Change& change)
   if (command.incarnation() != 0 && command.incarnation() != server->incarnation) {
     return change.refuse(Code::kConflict, command.server() + ": was started again meanwhile");
   }
-  server->failed = true;
+  if (!command.connected()) server->failed = true;
   // The acting primary holds everything until another one begins an epoch, and the last
   // one in sync stays the one that does.
   bool acts = store_->pairs[server->pair].acting == server->id;
@@ -197,9 +201,13 @@ void Catalogue::member_in_sync(const wire::MemberInSync& command, Change& change
   if (command.incarnation() != 0 && command.incarnation() != server->incarnation) {
     return change.refuse(Code::kConflict, command.server() + ": was started again meanwhile");
   }
+  if (store_->hint_totals[server->id].sync_hints > 0) {
+    return change.refuse(Code::kUnavailable, command.server() + ": what was acknowledged with hints is still to be handed off");
+  }
   // What was compared has gone since, and with it what came to be announced meanwhile.
   if (server->failed) return change.refuse(Code::kUnavailable, command.server() + ": failed meanwhile");
   server->in_sync = true;
+  store_->set_unfilled(server->id, false);
 }
 
 void Catalogue::begin_epoch(const wire::BeginEpoch& command, Change& change) {
@@ -218,6 +226,7 @@ void Catalogue::begin_epoch(const wire::BeginEpoch& command, Change& change) {
   pair->epoch = Epoch{change.index};
   pair->acting = server->id;
   server->in_sync = true;
+  store_->set_unfilled(server->id, false);
   server->failed = false;
   auto other = store_->servers.find(pair->other_half(server->id));
   // One that is away misses what is announced from here on, also if it was drained before

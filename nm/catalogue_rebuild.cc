@@ -173,6 +173,8 @@ void CatalogueRebuild::make_members() {
       server.in_sync = true;
     }
   }
+  // What the others have confirmed, nobody knows.
+  for (const auto& [id, server] : store_->servers) store_->set_unfilled(id, !server.in_sync);
 }
 
 Status CatalogueRebuild::insert_objects() {
@@ -230,6 +232,7 @@ void CatalogueRebuild::insert_object(const std::vector<Seen>& all) {
   Node node;
   node.id = FileId{name.object_id()};
   if (node.id == kRootFolder || node.id == kTrashFolder) return;
+  if (name.kind() == wire::KIND_FOLDER) store_->set_durability(node.id, static_cast<uint8_t>(name.durability()));
   if (held) {
     const auto& object = held->object;
     const Member& member = members_[held->server];

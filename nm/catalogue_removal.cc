@@ -83,6 +83,7 @@ void Catalogue::erase_file(const Node& node, Version tombstone, Lsn lsn, const C
 }
 
 void Catalogue::erase_name(const Node& node, const Change& change) {
+  store_->set_durability(node.id, 0);
   drop_jobs(node.id);
   store_->erase_node(node);
   folder_cache_.clear();

@@ -59,6 +59,16 @@ constexpr const char* kSteps[] = {
     "CREATE TABLE trashed(folder INTEGER PRIMARY KEY, path TEXT NOT NULL)",
     // 4: how long the leases are that were given.
     "ALTER TABLE cluster ADD COLUMN failure_timeout_ms INTEGER NOT NULL DEFAULT 0",
+    // 5: durability of folders, hints, and whose contents are not known.
+    "CREATE TABLE durabilities(folder INTEGER PRIMARY KEY, durability INTEGER NOT NULL);"
+    "CREATE TABLE unfilled(server INTEGER PRIMARY KEY);"
+    "INSERT INTO unfilled SELECT id FROM servers WHERE in_sync = 0;"
+    "CREATE TABLE hints(target INTEGER NOT NULL, object INTEGER NOT NULL, epoch INTEGER NOT NULL, counter INTEGER NOT NULL,"
+    "  parent_epoch INTEGER NOT NULL, parent_counter INTEGER NOT NULL, name_node INTEGER NOT NULL, lsn INTEGER NOT NULL,"
+    "  first_lsn INTEGER NOT NULL, bytes INTEGER NOT NULL, time_us INTEGER NOT NULL, created_us INTEGER NOT NULL,"
+    "  sync INTEGER NOT NULL, PRIMARY KEY(target, object, epoch, counter)) WITHOUT ROWID;"
+    "CREATE INDEX hints_by_age ON hints(target, created_us);"
+    "CREATE INDEX hints_by_place ON hints(name_node, sync, first_lsn);",
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 
@@ -245,6 +255,7 @@ Status CatalogueStore::load() {
     lags[ServerId{lag.column_uint64(0)}] = {
         .jobs = lag.column_uint64(1), .files = lag.column_uint64(2), .bytes = lag.column_uint64(3)};
   }
+  RETURN_IF_ERROR(load_durability());
   stored_cluster_ = cluster;
   stored_servers_ = servers;
   stored_pairs_ = pairs;

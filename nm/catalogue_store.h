@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,9 @@ class CatalogueStore {
   std::map<ServerId, Server> servers;
   std::map<PairId, Pair> pairs;
   std::map<std::string, std::string> retired_stores;  // Store id -> the name it had.
+  std::map<FileId, uint8_t> durabilities;             // Of folders: wire::Durability, where it was set.
+  std::set<ServerId> unfilled;                        // Lost what they had confirmed, and were not in sync since.
+  std::map<ServerId, HintTotals> hint_totals;
   std::map<ServerId, Lag> lags;                       // Without oldest_us.
 
   Server* server_named(std::string_view name);
@@ -99,6 +103,17 @@ class CatalogueStore {
   // Every version job of the target starts from nothing again.
   void restart_jobs(ServerId target);
 
+  // catalogue_store_hints.cc
+  void set_durability(FileId folder, uint8_t durability);  // 0: not set any more.
+  void set_unfilled(ServerId server, bool now);
+  std::vector<Hint> hints(ServerId target, FileId object);  // In order of versions.
+  std::vector<Hint> old_hints(ServerId target, int64_t created_before_us, uint32_t limit);
+  int64_t oldest_hint_us(ServerId target);
+  // The first position that any of these needs in that name node's store.
+  Lsn first_hint_lsn(bool sync, uint64_t name_node);
+  void put_hint(const Hint& hint);
+  void erase_hint(const Hint& hint);
+
   std::optional<Bytes> answer(RequestId request);
   void put_answer(uint64_t index, RequestId request, int64_t time_us, BytesView outcome);
   void prune_answers(int64_t before_us, uint32_t limit);
@@ -116,6 +131,8 @@ class CatalogueStore {
   void run(SqliteStatement& statement);
   void count_node(const Node& node, int by);
   void count_job(const Job& job, int by);
+  void count_hint(const Hint& hint, int by);
+  Status load_durability();
 
   std::unique_ptr<SqliteDb> db_;
   std::string database_id_;

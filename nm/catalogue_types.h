@@ -113,6 +113,28 @@ struct Job {
   int64_t created_us = 0;
 };
 
+// The content of one version in a name node's hint store, for a target that lacks it.
+struct Hint {
+  ServerId target = kNoServer;
+  FileId object = kNoFile;
+  Version version;
+  Version parent;
+  uint64_t name_node = 0;   // Whose store, and where there:
+  Lsn lsn = kNoLsn;
+  Lsn first_lsn = kNoLsn;   // its first chunk.
+  uint64_t bytes = 0;
+  int64_t time_us = 0;      // The version's.
+  int64_t created_us = 0;   // The hint's, in NM time.
+  bool sync = false;        // It stands for an acknowledgement: no time limit.
+};
+
+struct HintTotals {
+  uint64_t hints = 0;
+  uint64_t bytes = 0;
+  uint64_t sync_hints = 0;
+  uint64_t sync_bytes = 0;
+};
+
 struct Lag {
   uint64_t jobs = 0;
   uint64_t files = 0;         // Jobs that bring a version or a removal.

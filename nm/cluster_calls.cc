@@ -5,6 +5,7 @@
 #include "nm/catalogue_db.h"
 #include "nm/failover_driver.h"
 #include "nm/namespace_calls.h"
+#include "nm/replication_worker.h"
 #include "nm/server_calls.h"
 
 namespace understudy {
@@ -44,6 +45,13 @@ wire::MemberStatus ClusterCalls::member_status(const Pair& pair, const Server& s
   status.set_jobs(lag.jobs);
   status.set_job_bytes(lag.bytes);
   if (lag.oldest_us != 0) status.set_oldest_job_ms(std::max<int64_t>(0, catalogue_->time_us() - lag.oldest_us) / 1000);
+  HintTotals hints = catalogue_->hint_totals(server.id);
+  status.set_hints(hints.hints);
+  status.set_hint_bytes(hints.bytes);
+  status.set_sync_hints(hints.sync_hints);
+  if (hints.hints > 0) {
+    status.set_oldest_hint_ms(std::max<int64_t>(0, catalogue_->time_us() - catalogue_->oldest_hint_us(server.id)) / 1000);
+  }
   status.set_announced_lsn(number(server.announced_lsn));
   if (const ResyncProgress* progress = failover_->resync_progress(server.name)) {
     status.set_resync_total(progress->files_total);
@@ -74,6 +82,7 @@ wire::PairStatus ClusterCalls::pair_status(const Pair& pair) {
     Lag lag = catalogue_->lag(id);
     status.set_files_at_risk(status.files_at_risk() + lag.files);
     status.set_bytes_at_risk(status.bytes_at_risk() + lag.bytes);
+    if (const auto& why = failover_->worker(server->name)->relayed_why(); !why.empty()) status.set_relayed(why);
     status.set_oldest_at_risk_ms(std::max(status.oldest_at_risk_ms(), member->oldest_job_ms()));
   }
   if (status.members_size() < 2) {
@@ -98,7 +107,14 @@ wire::StatusReply ClusterCalls::status() {
   const MonitorSettings& settings = failover_->monitor().settings();
   reply.set_heartbeat_interval_ms(milliseconds_of(settings.heartbeat_interval));
   reply.set_failure_timeout_ms(milliseconds_of(settings.failure_timeout));
-  reply.set_durability("async");
+  const DurabilitySettings& durability = facts_.durability;
+  reply.set_durability(durability.sync ? "sync" : "async");
+  reply.set_replication_path(durability.direct ? "direct" : "relay");
+  reply.set_hints(durability.hints);
+  reply.set_hint_bytes(catalogue_->hint_bytes());
+  reply.set_hint_bytes_max(durability.hint_bytes_max);
+  reply.set_hint_interval_ms(milliseconds_of(durability.hint_interval));
+  reply.set_hint_ttl_ms(milliseconds_of(durability.hint_ttl));
   return reply;
 }
 

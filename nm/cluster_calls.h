@@ -8,6 +8,7 @@
 #include "common/env/task.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/catalogue_types.h"
+#include "nm/durability_settings.h"
 #include "nm/proposer.h"
 #include "nm/server_links.h"
 
@@ -20,6 +21,7 @@ class NamespaceCalls;
 struct NameNodeFacts {
   uint64_t id = 1;
   Address address;
+  DurabilitySettings durability;
 };
 
 class ClusterCalls {

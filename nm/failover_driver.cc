@@ -44,12 +44,24 @@ class FailoverDriver::UnderWay {
   std::string server_;
 };
 
+// While it lives, no acknowledgement counts on hints for the server.
+struct Closing {
+  Closing(std::set<std::string>* all, std::string server) : all_(all), server_(std::move(server)) { all_->insert(server_); }
+  Closing(const Closing&) = delete;
+  Closing& operator=(const Closing&) = delete;
+  ~Closing() { all_->erase(server_); }
+  std::set<std::string>* all_;
+  std::string server_;
+};
+
 FailoverDriver::FailoverDriver(Env& env, MonitorSettings settings, Catalogue* catalogue, Proposer* proposer,
-                               ServerLinks* links)
+                               ServerLinks* links, HandOff* hand_off, bool direct)
     : env_(env),
       catalogue_(catalogue),
       proposer_(proposer),
       links_(links),
+      hand_off_(hand_off),
+      direct_(direct),
       monitor_(settings, env.clock.now()),
       changed_(env.executor),
       tasks_(env.executor) {}
@@ -112,7 +124,7 @@ void FailoverDriver::update_facts() {
 ReplicationWorker* FailoverDriver::worker(const std::string& server) {
   auto& worker = workers_[server];
   if (!worker) {
-    worker = std::make_unique<ReplicationWorker>(env_, server, catalogue_, proposer_, links_);
+    worker = std::make_unique<ReplicationWorker>(env_, server, catalogue_, proposer_, links_, hand_off_, direct_);
     tasks_.spawn(worker->run());
   }
   return worker.get();
@@ -207,6 +219,9 @@ Task<void> FailoverDriver::resync(Effect effect) {
     Resync resync(env_, effect.server, catalogue_, proposer_, links_, worker(effect.server));
     UnderWay under_way(&resyncs_, effect.server, &resync);
     status = co_await resync.run();
+    const Server* target = catalogue_->server(effect.server);
+    Closing closing(&closing_, effect.server);
+    if (status && target != nullptr) status = co_await hand_off_promised(target->id);
     if (status) {
       wire::Command command;
       command.mutable_member_in_sync()->set_server(effect.server);
@@ -220,6 +235,24 @@ Task<void> FailoverDriver::resync(Effect effect) {
   if (replaced(effect.server, incarnation)) co_return;
   if (!status) log_warning("resync of " + effect.server + " to be tried again: " + status.error().to_string());
   perform(monitor_.caught_up(effect.server, status.has_value(), env_.clock.now()));
+}
+
+// In sync is who has everything that was acknowledged with hints, too: what came with them during
+// the comparison is behind its end in the queue.
+Task<Status> FailoverDriver::hand_off_promised(ServerId target) {
+  const Instant end = env_.clock.now() + monitor_.settings().failure_timeout;
+  while (catalogue_->hint_totals(target).sync_hints > 0) {
+    if (env_.clock.now() >= end) co_return fail(Code::kUnavailable, "its hints are not handed off");
+    auto pause = sleep_for(env_, kLookAgain);
+    co_await pause;
+  }
+  co_return Status{};
+}
+
+void FailoverDriver::facts_changed() {
+  update_facts();
+  wake_workers();
+  perform(monitor_.tick(env_.clock.now()));
 }
 
 bool FailoverDriver::replaced(const std::string& name, Incarnation incarnation) const {
@@ -352,7 +385,6 @@ Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<
   reply.set_heartbeat_interval_ms(milliseconds_of(monitor_.settings().heartbeat_interval));
   reply.set_failure_timeout_ms(milliseconds_of(monitor_.settings().failure_timeout));
   reply.set_pair(pair->name);
-  reply.set_durability("async");
   reply.set_retain_versions(retention_.versions);
   reply.set_retain_age_ms(retention_.age.count());
   reply.set_retain_deleted_ms(retention_.deleted.count());

@@ -12,6 +12,7 @@
 #include "common/env/sync.h"
 #include "common/env/task.h"
 #include "common/wire/understudy.pb.h"
+#include "nm/catalogue_types.h"
 #include "nm/core/pair_monitor.h"
 #include "nm/proposer.h"
 #include "nm/replication_worker.h"
@@ -21,11 +22,13 @@
 namespace understudy {
 
 class Catalogue;
+class HandOff;
 
 class FailoverDriver {
  public:
   // All pointers outlive it. `begin()` once the catalogue is caught up with the log.
-  FailoverDriver(Env& env, MonitorSettings settings, Catalogue* catalogue, Proposer* proposer, ServerLinks* links);
+  FailoverDriver(Env& env, MonitorSettings settings, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
+                 HandOff* hand_off, bool direct);
 
   void set_retention(Retention retention) { retention_ = retention; }
   void begin();
@@ -43,6 +46,13 @@ class FailoverDriver {
   Task<Result<wire::PromoteReply>> promote(wire::PromoteRequest request);
   // Jobs were queued for somebody: look.
   void wake_workers();
+
+  // What the log says of a pair changed by another's command: decide anew.
+  void facts_changed();
+  ReplicationWorker* worker(const std::string& server);
+  bool is_alive(const std::string& server) const;
+  // All that it lacks is on its way, and sync writes wait until it is in sync, or is not.
+  bool is_closing(const std::string& server) const { return closing_.contains(server); }
 
   const PairMonitor& monitor() const { return monitor_; }
   const ResyncProgress* resync_progress(const std::string& server) const;
@@ -64,17 +74,19 @@ class FailoverDriver {
   Task<void> hand_over_before_stop(std::string server, Incarnation incarnation);
   Task<Status> drain_and_catch_up(std::string pair, std::string from, std::string to, Epoch epoch);
   Task<void> watch(std::string server, Incarnation incarnation, ProcessIdentity process);
-  ReplicationWorker* worker(const std::string& server);
-  bool is_alive(const std::string& server) const;
+  Task<Status> hand_off_promised(ServerId target);
 
   Env& env_;
   Catalogue* catalogue_;
   Proposer* proposer_;
   ServerLinks* links_;
+  HandOff* hand_off_;
+  bool direct_;  // The replication path.
   PairMonitor monitor_;
   Notifier changed_;
   std::map<std::string, std::unique_ptr<ReplicationWorker>> workers_;
   std::map<std::string, Resync*> resyncs_;  // Under way; each lives in its task.
+  std::set<std::string> closing_;
   std::set<std::string> being_failed_;  // MemberFailed is on its way into the log.
   Lsn replicated(const std::string& server, Epoch epoch);
   std::set<std::string> leaving_;  // Said goodbye, and have not registered since.

@@ -24,7 +24,9 @@ struct Flags : ServerFlags {
   std::string rebuild_from, rebuild_without;
   uint64_t retain_versions = Retention().versions;
   std::string retain_age = "all", retain_deleted = "168h";
-  std::string peers, durability = "async", replication_path = "relay", hints = "off", hint_interval, hint_ttl, metrics;
+  std::string peers, durability = "async", replication_path = "relay", hints = "on", metrics;
+  std::string hint_interval = "30s", hint_ttl = "24h";
+  uint64_t hint_bytes = uint64_t{1} << 30;
 };
 
 // "a,b" as names.
@@ -52,11 +54,6 @@ Status check(const Flags& flags, NameNodeOptions& options) {
     return fail(Code::kInvalid, option + " is not available in this version");
   };
   if (!flags.peers.empty()) return later("--peers");
-  if (flags.durability != "async") return later("--durability " + flags.durability);
-  if (flags.replication_path != "relay") return later("--replication-path " + flags.replication_path);
-  if (flags.hints != "off") return later("--hints " + flags.hints);
-  if (!flags.hint_interval.empty()) return later("--hint-interval");
-  if (!flags.hint_ttl.empty()) return later("--hint-ttl");
   if (!flags.metrics.empty()) return later("--metrics");
   if (flags.id != 1) return later("--id other than 1");
   ASSIGN_OR_RETURN(Duration interval, parse_duration(flags.heartbeat_interval));
@@ -78,6 +75,15 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   options.retention.versions = flags.retain_versions;
   ASSIGN_OR_RETURN(options.retention.age, retention_time("--retain-age", flags.retain_age, 0));
   ASSIGN_OR_RETURN(options.retention.deleted, retention_time("--retain-deleted", flags.retain_deleted, -1));
+  auto& durability = options.durability;
+  durability.sync = flags.durability == "sync";
+  durability.direct = flags.replication_path == "direct";
+  durability.hints = flags.hints == "on";
+  durability.hint_bytes_max = flags.hint_bytes;
+  ASSIGN_OR_RETURN(durability.hint_interval, parse_duration(flags.hint_interval));
+  ASSIGN_OR_RETURN(durability.hint_ttl, parse_duration(flags.hint_ttl));
+  if (durability.hint_interval < std::chrono::milliseconds(10)) return fail(Code::kInvalid, "--hint-interval is 10ms or more");
+  if (durability.hint_ttl <= Duration::zero()) return fail(Code::kInvalid, "--hint-ttl is more than 0");
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -141,11 +147,16 @@ int run(int argc, char** argv) {
   app.add_option("--retain-versions", flags.retain_versions, "Older versions kept of each file; 0: all");
   app.add_option("--retain-age", flags.retain_age, "Older versions go after so long, however few; all: none does");
   app.add_option("--retain-deleted", flags.retain_deleted, "How long a deleted file can come back; all: for ever");
-  app.add_option("--durability", flags.durability, "async (sync: later)");
-  app.add_option("--replication-path", flags.replication_path, "relay (direct: later)");
-  app.add_option("--hints", flags.hints, "off (on: later)");
-  app.add_option("--hint-interval", flags.hint_interval, "(later)");
-  app.add_option("--hint-ttl", flags.hint_ttl, "(later)");
+  app.add_option("--durability", flags.durability, "What an acknowledged write means where no folder says otherwise: async or sync")
+      ->check(CLI::IsMember({"async", "sync"}));
+  app.add_option("--replication-path", flags.replication_path, "relay: through the name node; direct: from half to half")
+      ->check(CLI::IsMember({"relay", "direct"}));
+  app.add_option("--hints", flags.hints, "on: keep the contents of what a half that is away misses")
+      ->check(CLI::IsMember({"on", "off"}));
+  app.add_option("--hint-interval", flags.hint_interval, "How often hints are taken in and looked through");
+  app.add_option("--hint-ttl", flags.hint_ttl, "Older hints go, unless they stand for an acknowledgement");
+  app.add_option("--hint-bytes", flags.hint_bytes, "How many bytes the hints may take")
+      ->transform(CLI::AsSizeValue(false));
   app.add_option("--metrics", flags.metrics, "(later)");
   app.add_option("--log-format", flags.log_format, "text or json");
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error");

@@ -9,9 +9,13 @@
 #include "nm/catalogue_db.h"
 #include "nm/cluster_calls.h"
 #include "nm/failover_driver.h"
+#include "nm/hand_off.h"
+#include "nm/hint_keeper.h"
+#include "nm/hint_store.h"
 #include "nm/namespace_calls.h"
 #include "nm/raft_bridge.h"
 #include "nm/rebuild.h"
+#include "nm/sync_calls.h"
 
 namespace understudy {
 namespace {
@@ -43,6 +47,7 @@ Reserve reserve_for(const wire::Command& command) {
     case wire::Command::kUndeleteEnd:
     case wire::Command::kAnnounced:
     case wire::Command::kJobsDone:
+    case wire::Command::kDropHints:
     case wire::Command::kAddJobs: return Reserve::kHalf;
     case wire::Command::kRegisterServer:
     case wire::Command::kMemberFailed:
@@ -115,6 +120,8 @@ Task<Status> NameNode::run() {
   Status status = co_await ended;
   if (listener_) listener_->close();
   drop_connections();
+  sync_.reset();
+  hints_.reset();
   failover_.reset();
   if (status) {
     co_await raft_->close();
@@ -191,21 +198,33 @@ Task<Status> NameNode::open() {
   CO_RETURN_IF_ERROR(co_await found_cluster());
 
   CO_RETURN_IF_ERROR(co_await note_longer_lease());
+  const std::string me = "nm" + std::to_string(options_.id);
+  auto hint_store = co_await HintStore::open(env_, options_.folder + "/hints", catalogue_->database_id());
+  if (!hint_store) co_return std::unexpected(hint_store.error());
+  hint_store_ = *std::move(hint_store);
+
   auto listener = env_.net.listen(options_.listen);
   if (!listener) co_return std::unexpected(listener.error());
   listener_ = *std::move(listener);
   address_ = listener_->local();
 
-  failover_ = std::make_unique<FailoverDriver>(env_, options_.monitor, catalogue_.get(), this, &links_);
-  names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get(),
-                                            options_.retention);
-  cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_}, catalogue_.get(), this, &links_,
+  hand_off_ = std::make_unique<HandOff>(env_, options_.id, catalogue_.get(), this, &links_, hint_store_.get());
+  failover_ = std::make_unique<FailoverDriver>(env_, options_.monitor, catalogue_.get(), this, &links_, hand_off_.get(),
+                                               options_.durability.direct);
+  hints_ = std::make_unique<HintKeeper>(env_, options_.durability, options_.id, catalogue_.get(), this, &links_, failover_.get(),
+                                        hint_store_.get(), hand_off_.get());
+  sync_ = std::make_unique<SyncCalls>(env_, options_.durability, me, catalogue_.get(), this, &links_, failover_.get(), hints_.get());
+  names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get(), options_.retention,
+                                            options_.durability.sync);
+  cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_, options_.durability}, catalogue_.get(), this, &links_,
                                             failover_.get(), names_.get());
   failover_->set_retention(options_.retention);
   failover_->begin();
   tasks_.spawn(failover_->run());
   tasks_.spawn(accept());
   tasks_.spawn(keep_house());
+  tasks_.spawn(hints_->run());
+  for (bool sync : {false, true}) tasks_.spawn(watch_hint_store(sync));
   log_info("name node " + std::to_string(options_.id) + " of cluster " + catalogue_->cluster_id() + " listens on " + address_);
   co_return Status{};
 }
@@ -246,6 +265,12 @@ Task<Result<wire::CommandOutcome>> NameNode::propose(wire::Command command) {
   if (!outcome.ParseFromString(applied->result)) co_return fail(Code::kInternal, "a command without an outcome");
   if (outcome.code() != 0) co_return fail(code_from_number(outcome.code()), outcome.message());
   co_return outcome;
+}
+
+Task<void> NameNode::watch_hint_store(bool sync) {
+  auto failed = hint_store_->failed(sync);
+  co_await failed;
+  fatal({Code::kInternal, "the hint store cannot be written any more"});
 }
 
 Task<void> NameNode::keep_house() {
@@ -406,6 +431,7 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       auto reply = co_await failover_->handle_register(session->peer, std::move(request));
       if (reply) session->server = server;
       if (reply) reply->set_edit_idle_limit_ms(options_.edit_idle_limit / std::chrono::milliseconds(1));
+      if (reply) *reply->mutable_second_copy() = sync_->second_copy(server);
       // No crowd of clients holds up a storage server.
       if (reply) session->peer->leave_crowd();
       co_return reply_with(std::move(reply));
@@ -414,7 +440,9 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(HeartbeatRequest, request);
       CO_RETURN_IF_ERROR(speaks_for(request.server()));
       CO_RETURN_IF_ERROR(co_await raft_->barrier());
-      co_return make_reply(failover_->handle_heartbeat(request));
+      auto reply = failover_->handle_heartbeat(request);
+      *reply.mutable_second_copy() = sync_->second_copy(request.server());
+      co_return make_reply(reply);
     }
     case wire::ANNOUNCE: {
       PARSE(AnnounceRequest, request);
@@ -435,6 +463,15 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       wire::AnnounceReply reply;
       reply.set_announced_lsn(outcome->announced_lsn());
       co_return make_reply(reply);
+    }
+    case wire::REPLICATE: {
+      PARSE(ReplicateRequest, request);
+      CO_RETURN_IF_ERROR(speaks_for(request.server()));
+      co_return reply_with(co_await sync_->replicate(std::move(request)));
+    }
+    case wire::SET_DURABILITY: {
+      PARSE(SetDurabilityRequest, request);
+      co_return reply_with(co_await names_->set_durability(std::move(request), user));
     }
     case wire::LEAVE: {
       PARSE(LeaveRequest, request);

@@ -16,6 +16,7 @@
 #include "common/wire/peer.h"
 #include "common/wire/peer_crowd.h"
 #include "nm/core/pair_monitor.h"
+#include "nm/durability_settings.h"
 #include "nm/proposer.h"
 #include "nm/server_links.h"
 
@@ -23,6 +24,10 @@ namespace understudy {
 
 class Catalogue;
 class ClusterCalls;
+class HandOff;
+class HintKeeper;
+class HintStore;
+class SyncCalls;
 class FailoverDriver;
 class NamespaceCalls;
 class RaftBridge;
@@ -33,6 +38,7 @@ struct NameNodeOptions {
   uint64_t id = 1;
   MonitorSettings monitor;
   Retention retention;
+  DurabilitySettings durability;
   size_t clients_max = 8000;  // Connections at once.
   Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
   // Not empty: the folder has no catalogue, and it is rebuilt from what these servers know
@@ -74,6 +80,7 @@ class NameNode : public Proposer {
   Task<Result<Reply>> dispatch(Session* session, uint16_t type, Bytes message);
   Result<Reply> hello(Session* session, const wire::HelloRequest& request);
   Task<void> keep_house();
+  Task<void> watch_hint_store(bool sync);
   void fatal(Error error);
   void drop_connections();
 
@@ -86,7 +93,11 @@ class NameNode : public Proposer {
   std::unique_ptr<Catalogue> catalogue_;
   std::unique_ptr<RaftBridge> raft_;
   ServerLinks links_;
+  std::unique_ptr<HintStore> hint_store_;
+  std::unique_ptr<HandOff> hand_off_;
   std::unique_ptr<FailoverDriver> failover_;
+  std::unique_ptr<HintKeeper> hints_;
+  std::unique_ptr<SyncCalls> sync_;
   std::unique_ptr<NamespaceCalls> names_;
   std::unique_ptr<ClusterCalls> cluster_;
   std::unique_ptr<Listener> listener_;

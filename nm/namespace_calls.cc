@@ -21,13 +21,14 @@ uint32_t page_size(uint32_t asked) { return asked == 0 ? kPageMax : std::min(ask
 }  // namespace
 
 NamespaceCalls::NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
-                               FailoverDriver* failover, Retention retention)
+                               FailoverDriver* failover, Retention retention, bool sync_by_default)
     : env_(env),
       catalogue_(catalogue),
       proposer_(proposer),
       links_(links),
       failover_(failover),
-      retention_(retention) {}
+      retention_(retention),
+      sync_by_default_(sync_by_default) {}
 
 wire::Location NamespaceCalls::location(const Node& node) {
   wire::Location location;
@@ -36,6 +37,12 @@ wire::Location NamespaceCalls::location(const Node& node) {
   *location.mutable_name() = name_record(node);
   location.set_pending(node.kind == NodeKind::kFile && !node.announced);
   to_wire(node.announced, location.mutable_announced());
+  auto set = catalogue_->durability_of(node);
+  const auto by_default = sync_by_default_ ? wire::DURABILITY_SYNC : wire::DURABILITY_ASYNC;
+  location.set_durability(set.durability == 0 ? by_default : static_cast<wire::Durability>(set.durability));
+  if (set.durability != 0) {
+    if (auto folder = catalogue_->path_of(set.folder)) location.set_durability_from(*folder);
+  }
   if (node.kind != NodeKind::kFile) return location;
   const Pair* pair = catalogue_->pair(node.pair);
   if (pair == nullptr) return location;
@@ -150,6 +157,13 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::set_attributes(wire::SetAttribut
   attributes->set_path(request.path());
   if (request.mode() != 0) attributes->set_mode(request.mode());
   if (request.modified_us() != 0) attributes->set_modified_us(request.modified_us());
+  return change(std::move(command), request.request(), std::move(user));
+}
+
+Task<Result<wire::ChangeReply>> NamespaceCalls::set_durability(wire::SetDurabilityRequest request, std::string user) {
+  wire::Command command;
+  command.mutable_set_durability()->set_path(request.path());
+  command.mutable_set_durability()->set_durability(request.durability());
   return change(std::move(command), request.request(), std::move(user));
 }
 

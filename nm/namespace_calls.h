@@ -6,6 +6,7 @@
 #include "common/base/retention.h"
 #include "common/env/env.h"
 #include "common/env/task.h"
+#include "common/wire/durability.pb.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/proposer.h"
 #include "nm/server_links.h"
@@ -20,7 +21,7 @@ class NamespaceCalls {
  public:
   // All pointers outlive it.
   NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links, FailoverDriver* failover,
-                 Retention retention);
+                 Retention retention, bool sync_by_default);
 
   Task<Result<wire::LocateReply>> locate(wire::LocateRequest request, std::string user);
   Task<Result<wire::ChangeReply>> create_folder(wire::CreateFolderRequest request, std::string user);
@@ -30,6 +31,7 @@ class NamespaceCalls {
   Task<Result<wire::ChangeReply>> undelete(wire::UndeleteRequest request, std::string user);
   Result<wire::ListDeletedReply> list_deleted(const wire::ListDeletedRequest& request, const std::string& user);
   Task<Result<wire::ChangeReply>> move(wire::MoveRequest request, std::string user);
+  Task<Result<wire::ChangeReply>> set_durability(wire::SetDurabilityRequest request, std::string user);
   Task<Result<wire::ChangeReply>> set_attributes(wire::SetAttributesRequest request, std::string user);
   Result<wire::EntriesReply> list_folder(const wire::ListFolderRequest& request);
   Result<wire::EntriesReply> view(const wire::ViewRequest& request, const std::string& user);
@@ -60,6 +62,7 @@ class NamespaceCalls {
   ServerLinks* links_;
   FailoverDriver* failover_;
   Retention retention_;
+  bool sync_by_default_;  // Of the cluster.
 };
 
 }  // namespace understudy

@@ -4,7 +4,9 @@
 
 #include "common/base/log.h"
 #include "nm/catalogue_db.h"
+#include "nm/hand_off.h"
 #include "nm/server_calls.h"
+#include "common/wire/durability.pb.h"
 
 namespace understudy {
 namespace {
@@ -13,17 +15,20 @@ constexpr uint32_t kJobsInBatch = 256;
 constexpr uint64_t kBatchBytes = 4 << 20;
 constexpr size_t kBatchesAtOnce = 2;
 constexpr size_t kChunksAtOnce = 16;
+constexpr auto kDirectAgainAfter = std::chrono::seconds(5);
 constexpr auto kRetryAfter = std::chrono::milliseconds(200);
 
 }  // namespace
 
 ReplicationWorker::ReplicationWorker(Env& env, std::string target, Catalogue* catalogue, Proposer* proposer,
-                                     ServerLinks* links)
+                                     ServerLinks* links, HandOff* hand_off, bool direct)
     : env_(env),
       target_(std::move(target)),
       catalogue_(catalogue),
       proposer_(proposer),
       links_(links),
+      hand_off_(hand_off),
+      direct_(direct),
       changed_(env.executor),
       finished_(env.executor),
       tasks_(env.executor) {}
@@ -34,8 +39,8 @@ void ReplicationWorker::wake() {
 }
 
 void ReplicationWorker::pause(bool paused) {
-  paused_ = paused;
-  if (!paused) wake();
+  paused_ += paused ? 1 : -1;
+  if (paused_ == 0) wake();
 }
 
 Task<void> ReplicationWorker::idle() {
@@ -47,7 +52,7 @@ Task<void> ReplicationWorker::idle() {
 
 Task<void> ReplicationWorker::run() {
   while (true) {
-    while (!woken_ || paused_ || batches_ >= kBatchesAtOnce || !links_->peer(target_)) {
+    while (!woken_ || paused_ > 0 || batches_ >= kBatchesAtOnce || !links_->peer(target_)) {
       auto changed = changed_.wait();
       co_await changed;
     }
@@ -115,7 +120,8 @@ Task<void> ReplicationWorker::carry(std::vector<Job> jobs) {
       ok = ok && removed;
     }
   } else if (ok && !versions.empty()) {
-    ok = co_await carry_versions(source, versions);
+    auto rest = co_await carry_hinted(versions);
+    ok = rest.has_value() && (rest->empty() || co_await carry_versions(source, *rest));
   }
   if (ok) {
     for (const Job& job : jobs) {
@@ -172,6 +178,7 @@ Task<Status> ReplicationWorker::carry_names(std::vector<Job> jobs) {
     wire::NameRecord record;
     if (auto node = catalogue_->node(job.object)) {
       record = name_record(*node);
+      record.set_durability(static_cast<wire::Durability>(catalogue_->durability_set_for(node->id)));
     } else {
       // The name is gone: a record without a kind says so.
       record.set_object_id(number(job.object));
@@ -208,11 +215,98 @@ Task<Status> ReplicationWorker::remove_at_primary(Job job) {
   co_return Status{};
 }
 
+// From the hint store, what it has; the others are to be fetched.
+Task<Result<std::vector<Job>>> ReplicationWorker::carry_hinted(std::vector<Job> jobs) {
+  const Server* server = catalogue_->server(target_);
+  if (server == nullptr || catalogue_->hint_totals(server->id).hints == 0) co_return jobs;
+  auto brought = co_await hand_off_->bring(target_, jobs);
+  if (!brought) co_return std::unexpected(brought.error());
+  std::vector<Job> rest;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    Version upto = (*brought)[i].upto;
+    if (upto == jobs[i].to) {
+      done(jobs[i]);
+    } else {
+      if (upto) jobs[i].from = upto;
+      rest.push_back(std::move(jobs[i]));
+    }
+  }
+  co_return rest;
+}
+
+// The direct path. `unreachable`: the target cannot fetch these from the source, nothing was done.
+Task<bool> ReplicationWorker::pull_versions(std::string source, std::vector<Job> jobs, bool* unreachable) {
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  const Server* from = catalogue_->server(source);
+  if (pair == nullptr || from == nullptr) co_return false;
+  wire::PullRequest pull;
+  pull.mutable_source()->set_server(from->name);
+  pull.mutable_source()->set_address(from->address);
+  pull.mutable_source()->set_store_id(from->store_id);
+  pull.set_epoch(number(pair->epoch));
+  pull.set_pair(pair->name);
+  pull.set_bytes_max(kBatchBytes);
+  for (const Job& job : jobs) {
+    auto* item = pull.add_items();
+    item->set_file_id(number(job.object));
+    to_wire(job.from, item->mutable_from());
+    to_wire(job.to, item->mutable_to());
+  }
+  auto pulled = co_await call_server<wire::PullReply>(links_, target_, wire::PULL, pull);
+  if (!pulled) {
+    if (!links_->peer(target_) || !links_->peer(source)) co_return false;
+    // A server of an earlier version does not know the call either.
+    *unreachable = true;
+    if (relayed_why_.empty()) log_warning("relaying to " + target_ + " for a while: " + pulled.error().message);
+    relayed_why_ = pulled.error().message;
+    relay_until_ = env_.clock.now() + kDirectAgainAfter;
+    co_return false;
+  }
+  relayed_why_.clear();
+  if (pulled->files_size() != static_cast<int>(jobs.size())) co_return false;
+  confirmed_lsn_ = pulled->lsn();
+  bool progress = false;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const wire::PulledFile& file = pulled->files(static_cast<int>(i));
+    Version upto = from_wire(file.upto());
+    const bool gone = file.fetched() == wire::FetchedFile::GONE || file.fetched() == wire::FetchedFile::NOT_A_DESCENDANT;
+    if (file.applied().outcome() == wire::ApplyOutcome::REFUSED) {
+      log_warning(target_ + " refused a version: " + file.applied().text());
+      co_return false;
+    }
+    if (gone || file.applied().outcome() == wire::ApplyOutcome::NOT_ON_HEAD) {
+      co_await repair(source, jobs[i]);
+      progress = true;
+      continue;
+    }
+    if (!upto) continue;
+    Job brought = jobs[i];
+    const bool partial = upto != brought.to;
+    if (partial) {
+      brought.to = upto;
+      brought.newest_lsn = kNoLsn;
+      brought.bytes = 0;
+    }
+    done(brought, partial);
+    progress = true;
+  }
+  co_return progress;
+}
+
 // False: nothing more can be done now.
 Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job> jobs) {
   const Server* server = catalogue_->server(target_);
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
   if (pair == nullptr) co_return false;
+  if (direct_ && env_.clock.now() >= relay_until_) {
+    bool unreachable = false;
+    bool pulled = co_await pull_versions(source, jobs, &unreachable);
+    if (!unreachable) co_return pulled;
+    server = catalogue_->server(target_);
+    pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+    if (pair == nullptr) co_return false;
+  }
   wire::FetchRequest fetch;
   fetch.set_bytes_max(kBatchBytes);
   for (const Job& job : jobs) {

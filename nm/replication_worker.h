@@ -20,12 +20,14 @@
 namespace understudy {
 
 class Catalogue;
+class HandOff;
 struct Job;
 
 class ReplicationWorker {
  public:
   // All pointers outlive the worker.
-  ReplicationWorker(Env& env, std::string target, Catalogue* catalogue, Proposer* proposer, ServerLinks* links);
+  ReplicationWorker(Env& env, std::string target, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
+                    HandOff* hand_off, bool direct);
 
   // Until destroyed.
   Task<void> run();
@@ -37,14 +39,19 @@ class ReplicationWorker {
   // A target that is not in sync gets no versions before its heads were compared: what
   // only it has would be in their way.
   void set_compared(bool compared) { compared_ = compared; }
+  // Why bytes go through here although the path is direct; empty: they do not.
+  const std::string& relayed_why() const { return relayed_why_; }
+  // The chunks of a version that the target lacks, from the source.
+  Task<Status> carry_big(std::string source, wire::VersionRecord version);
 
  private:
   std::vector<Job> take_batch();
   std::string acting_half() const;
   Task<void> carry(std::vector<Job> jobs);
   Task<bool> carry_versions(std::string source, std::vector<Job> jobs);
+  Task<bool> pull_versions(std::string source, std::vector<Job> jobs, bool* unreachable);
+  Task<Result<std::vector<Job>>> carry_hinted(std::vector<Job> jobs);
   Task<Status> carry_names(std::vector<Job> jobs);
-  Task<Status> carry_big(std::string source, wire::VersionRecord version);
   Task<Status> carry_chunk(std::string source, uint64_t file_id, Bytes hash, wire::VersionNumber version);
   Task<Status> remove_at_primary(Job job);
   Task<void> repair(std::string source, Job job);
@@ -57,10 +64,14 @@ class ReplicationWorker {
   Catalogue* catalogue_;
   Proposer* proposer_;
   ServerLinks* links_;
+  HandOff* hand_off_;
+  bool direct_;              // The target fetches from the source itself,
+  Instant relay_until_{};    // unless it could not a moment ago.
+  std::string relayed_why_;
   Notifier changed_;
   Notifier finished_;
   bool woken_ = false;
-  bool paused_ = false;
+  int paused_ = 0;  // By so many.
   bool compared_ = false;
   std::set<FileId> under_way_;   // Objects in a batch, until their JobsDone is committed.
   size_t batches_ = 0;

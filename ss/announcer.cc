@@ -5,10 +5,15 @@
 #include "common/base/log.h"
 #include "common/wire/call.h"
 #include "ss/server_state.h"
+#include "ss/sync_writes.h"
+#include "ss/wire_convert.h"
 
 namespace understudy {
 namespace {
 
+// A version that a second holder is to confirm is announced so much later, or with the confirmation.
+constexpr Duration kHeldWait = std::chrono::milliseconds(50);
+constexpr Duration kHeldSoon = std::chrono::milliseconds(2);
 constexpr Duration kSpaceRetry = std::chrono::milliseconds(250);
 
 }  // namespace
@@ -43,6 +48,12 @@ Task<void> Announcer::run(Peer* peer, Duration call_timeout) {
     request.set_incarnation(incarnation_);
     request.set_epoch(number(state_->fence.serving()));
     request.set_from_lsn(number(confirmed_));
+    const size_t announced = take_held(batch.items);
+    if (announced == 0) {
+      co_await sleep_for(state_->env, kHeldSoon);
+      continue;
+    }
+    batch.items.resize(announced);
     request.set_to_lsn(batch.items.back().lsn());
     for (auto& item : batch.items) request.mutable_items()->Add(std::move(item));
     auto reply = co_await call<wire::AnnounceReply>(peer, wire::ANNOUNCE, request, call_timeout);
@@ -63,8 +74,28 @@ Task<void> Announcer::run(Peer* peer, Duration call_timeout) {
       co_return;
     }
     confirmed_ = confirmed;
+    for (const auto& item : request.items()) {
+      if (item.held()) state_->sync_writes->announced(FileId{item.file_id()}, from_wire(item.version()));
+    }
     progress_.notify_all();
   }
+}
+
+// Marks what the other half holds already. What is on its way there is worth a short wait:
+// the name node then has no job to queue and to end. How many of the items may go now.
+size_t Announcer::take_held(std::vector<wire::AnnounceItem>& items) {
+  Instant now = state_->env.clock.now();
+  for (size_t i = 0; i < items.size(); ++i) {
+    auto held = state_->sync_writes->held(FileId{items[i].file_id()}, from_wire(items[i].version()));
+    items[i].set_held(held == SyncWrites::Held::kByOtherHalf);
+    if (held != SyncWrites::Held::kNotYet) continue;
+    if (Lsn{items[i].lsn()} > waits_upto_) {
+      waits_upto_ = Lsn{items.back().lsn()};
+      waits_until_ = now + kHeldWait;
+    }
+    if (now < waits_until_) return i;
+  }
+  return items.size();
 }
 
 Task<Status> Announcer::flush() {

@@ -8,6 +8,7 @@
 #include "common/base/types.h"
 #include "common/env/sync.h"
 #include "common/env/task.h"
+#include "common/wire/understudy.pb.h"
 
 namespace understudy {
 
@@ -32,11 +33,15 @@ class Announcer {
   Task<Status> flush();
 
  private:
+  size_t take_held(std::vector<wire::AnnounceItem>& items);
+
   ServerState* state_;
   Incarnation incarnation_;
   Lsn confirmed_ = kNoLsn;
   Lsn looked_through_ = kNoLsn;  // All below is announced, or was not to be.
   bool waits_for_space_ = false;
+  Lsn waits_upto_ = kNoLsn;  // The confirmation of versions up to here is waited for,
+  Instant waits_until_{};    // and how long.
   Notifier progress_;
 };
 

@@ -70,7 +70,8 @@ inline Result<Reply> version_reply(const ServerState& state, const Result<Versio
   reply.set_lsn(number(done->lsn));
   reply.set_size_bytes(done->size_bytes);
   reply.set_time_us(done->time_us);
-  reply.set_durability(state.durability);
+  reply.set_durability(done->second_holder.empty() ? "async" : "sync");
+  reply.set_second_holder(done->second_holder);
   return make_reply(reply);
 }
 

@@ -4,6 +4,8 @@
 
 #include "common/base/version.h"
 #include "ss/answers.h"
+#include "ss/partner_link.h"
+#include "ss/sync_writes.h"
 
 namespace understudy {
 namespace {
@@ -54,6 +56,13 @@ Task<Result<Reply>> ClientCalls::handle(Peer* peer, uint16_t type, Bytes message
     case wire::EDIT_INSERT: return edit_insert(client(peer).id, std::move(message));
     case wire::EDIT_COMMIT: return edit_commit(client(peer).id, std::move(message));
     case wire::EDIT_ABORT: return edit_abort(client(peer).id, std::move(message));
+    case wire::FETCH:
+    case wire::FETCH_CHUNK:
+    case wire::MISSING_CHUNKS:
+    case wire::STORE_CHUNK:
+    case wire::APPLY:
+      if (!client(peer).partner) return refuse(Code::kDenied, "only the other half of the pair may ask for this");
+      return partner_calls_->handle(peer, type, std::move(message), std::move(body));
     default: return refuse(Code::kInvalid, "a storage server does not take this call from a client");
   }
 }
@@ -93,6 +102,11 @@ Task<Result<Reply>> ClientCalls::hello(Peer* peer, Bytes message) {
   if (!request.cluster_id().empty() && !cluster.empty() && request.cluster_id() != cluster) {
     co_return fail(Code::kMoved, "this server belongs to another cluster");
   }
+  if (request.role() == wire::HelloRequest::STORAGE_SERVER) {
+    CO_RETURN_IF_ERROR(check_partner(*state_, *peer, request.name()));
+    client(peer).partner = true;
+    peer->leave_crowd();  // No crowd of clients holds up the other half.
+  }
   client(peer).user = request.name();
   peer->set_caller(request.name());
   wire::HelloReply reply;
@@ -104,6 +118,11 @@ Task<Result<Reply>> ClientCalls::hello(Peer* peer, Bytes message) {
 }
 
 // ---- Changes ----------------------------------------------------------------------
+
+Task<Result<VersionInfo>> ClientCalls::carried(Asked asked, Task<Result<VersionInfo>> change) {
+  auto carrying = state_->sync_writes->carry(asked.file, asked.epoch, asked.sync, std::move(change));
+  return state_->changes.run(asked.file, asked.request, std::move(carrying));
+}
 
 Status ClientCalls::may_replace(const Change& change) const {
   if (state_->edits.none()) return {};
@@ -132,20 +151,20 @@ Task<Result<Reply>> ClientCalls::put(wire::PutRequest request, Bytes body) {
                 .modified_us = request.modified_us(),
                 .name = std::move(*request.mutable_name()),
                 .exclusive = request.exclusive(),
-                .expected = from_wire(request.expected())};
+                .expected = from_wire(request.expected()),
+                .sync = request.durability() == wire::DURABILITY_SYNC};
   // What comes back from the half that alone had it stays what it was.
   if (auto kind = request.brought().kind(); kind == wire::CHANGE_UNDO || kind == wire::CHANGE_REVERT || kind == wire::CHANGE_APPEND) {
     change.kind = kind;
     change.undo_target = from_wire(request.brought().undo_target());
     change.tag = std::move(*request.mutable_brought()->mutable_tag());
   }
-  FileId file = change.file;
+  const Asked asked(change);
   if (request.more_follow()) {
-    state_->hidden_until[file] = state_->env.clock.now() + ServerState::kHiddenMax;
+    state_->hidden_until[asked.file] = state_->env.clock.now() + ServerState::kHiddenMax;
   }
-  RequestId id = change.request;
-  auto done = co_await state_->changes.run(file, id, perform_put(std::move(change), std::move(body)));
-  if (!request.more_follow()) state_->hidden_until.erase(file);
+  auto done = co_await carried(asked, perform_put(std::move(change), std::move(body)));
+  if (!request.more_follow()) state_->hidden_until.erase(asked.file);
   co_return version_reply(*state_, done);
 }
 
@@ -169,10 +188,10 @@ Task<Result<Reply>> ClientCalls::append(wire::AppendRequest request, Bytes body)
                 .request = from_wire(request.request()),
                 .kind = wire::CHANGE_APPEND,
                 .user = std::move(*request.mutable_user()),
-                .name = std::move(*request.mutable_name())};
-  FileId file = change.file;
-  RequestId id = change.request;
-  auto done = co_await state_->changes.run(file, id, perform_append(std::move(change), std::move(body)));
+                .name = std::move(*request.mutable_name()),
+                .sync = request.durability() == wire::DURABILITY_SYNC};
+  const Asked asked(change);
+  auto done = co_await carried(asked, perform_append(std::move(change), std::move(body)));
   co_return version_reply(*state_, done);
 }
 
@@ -222,11 +241,11 @@ Task<Result<Reply>> ClientCalls::commit(wire::CommitRequest request) {
                 .modified_us = request.modified_us(),
                 .name = std::move(*request.mutable_name()),
                 .exclusive = request.exclusive(),
-                .expected = from_wire(request.expected())};
-  FileId file = change.file;
-  RequestId id = change.request;
-  auto done = co_await state_->changes.run(file, id, perform_commit(std::move(change), std::move(request)));
-  state_->hidden_until.erase(file);
+                .expected = from_wire(request.expected()),
+                .sync = request.durability() == wire::DURABILITY_SYNC};
+  const Asked asked(change);
+  auto done = co_await carried(asked, perform_commit(std::move(change), std::move(request)));
+  state_->hidden_until.erase(asked.file);
   co_return version_reply(*state_, done);
 }
 
@@ -264,6 +283,12 @@ Result<VersionInfo> ClientCalls::newest(FileId file, Version at_least) const {
     return fail(Code::kUnavailable, "a newer version is being brought back; try again");
   }
   auto head = state_->store->info(file, {});
+  if (auto readable = state_->sync_writes->readable(file); head && readable && *readable != head->version) {
+    // The newest is on this machine only so far, and was to be on two.
+    if (!*readable) return fail(Code::kNotFound, "the file has no version yet");
+    head = state_->store->info(file, *readable);
+    if (head) head->head = *readable;
+  }
   if (at_least && (!head || head->head < at_least)) {
     if (!head && head.error().code != Code::kNotFound) return head;
     return fail(Code::kConflict, "this half has not got version " + at_least.to_string() + " yet");
@@ -277,6 +302,9 @@ Task<Result<Reply>> ClientCalls::read(wire::ReadRequest request, std::string use
   CO_ASSIGN_OR_RETURN(bool linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
   // A version is what it is, also one that was set aside and no newest one stands before.
   Version asked = from_wire(request.version());
+  if (auto readable = state_->sync_writes->readable(file); readable && asked > *readable) {
+    CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(file));
+  }
   CO_ASSIGN_OR_RETURN(VersionInfo version,
                       asked ? state_->store->info(file, asked) : newest(file, from_wire(request.at_least())));
   if (request.offset() > version.size_bytes) {
@@ -319,6 +347,7 @@ Task<Result<Reply>> ClientCalls::stat(wire::StatRequest request) {
     CO_ASSIGN_OR_RETURN(linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
   }
   *reply.mutable_version() = to_wire(version.version);
+  reply.set_durability(version.sync ? wire::DURABILITY_SYNC : wire::DURABILITY_ASYNC);
   reply.set_size_bytes(version.size_bytes);
   reply.set_created_us(version.created_us);
   reply.set_modified_us(version.modified_us != 0 ? version.modified_us : version.time_us);

@@ -22,6 +22,8 @@ class ClientCalls : public PeerHandler {
   void closed(Peer* peer) override;
   // After its last handler ended.
   void forget(Peer* peer);
+  // Where the calls go that only the other half of the pair may make.
+  void set_partner_calls(PeerHandler* calls) { partner_calls_ = calls; }
   // Until cancelled: asks those who hold sentences open whether they are still there. A cable that was
   // pulled, a machine without power or a stopped process says nothing, and frees its sentences so.
   Task<void> watch_writers();
@@ -32,6 +34,7 @@ class ClientCalls : public PeerHandler {
   struct Client {
     ConnectionId id{};
     std::string user;
+    bool partner = false;  // The other half of the pair.
   };
   // A connection that opened sentences.
   struct Writer {
@@ -59,6 +62,15 @@ class ClientCalls : public PeerHandler {
   Task<Result<Reply>> edit_commit(ConnectionId owner, Bytes message);
   Task<Result<Reply>> edit_abort(ConnectionId owner, Bytes message);
 
+  struct Asked {
+    explicit Asked(const Change& change) : file(change.file), request(change.request), epoch(change.epoch), sync(change.sync) {}
+    FileId file;
+    RequestId request;
+    Epoch epoch;
+    bool sync;
+  };
+  // To its end, and to a second holder where that is promised.
+  Task<Result<VersionInfo>> carried(Asked asked, Task<Result<VersionInfo>> change);
   // What runs in the ChangeTable.
   Task<Result<VersionInfo>> perform_put(Change change, Bytes content);
   Task<Result<VersionInfo>> perform_append(Change change, Bytes content);
@@ -72,6 +84,7 @@ class ClientCalls : public PeerHandler {
   Result<VersionInfo> newest(FileId file, Version at_least) const;
 
   ServerState* state_;
+  PeerHandler* partner_calls_ = nullptr;
   std::unordered_map<Peer*, Client> clients_;  // Never iterated.
   uint64_t next_connection_ = 1;
   std::map<ConnectionId, Writer> writers_;

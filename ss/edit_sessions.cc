@@ -170,7 +170,8 @@ Task<Result<VersionInfo>> EditSessions::commit(ConnectionId owner, wire::EditCom
   // The session may end while the file is read (its connection may close), so what
   // is needed of it is taken now.
   Change change{.file = file, .epoch = session->epoch, .request = request_id, .kind = wire::CHANGE_EDIT,
-                .user = session->user, .name = session->name};
+                .user = session->user, .name = session->name,
+                .sync = request.durability() == wire::DURABILITY_SYNC};
   WriteSession writing = session->writing;
   const int64_t begun = session->begun;
   Epoch epoch = session->epoch;

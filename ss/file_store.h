@@ -47,6 +47,7 @@ struct Change {
   Bytes edit_record;
   std::string tag;         // Of a CHECKPOINT or REVERT.
   Version undo_target;     // The engine fills it in.
+  bool sync = false;       // Its writer is promised two machines.
 };
 
 struct VersionInfo {
@@ -58,6 +59,8 @@ struct VersionInfo {
   std::string user;
   uint32_t mode = 0;
   int64_t modified_us = 0;
+  bool sync = false;         // It was written with sync durability.
+  std::string second_holder;  // Of a change that was carried to one (ss/sync_writes.h).
   // info() only: the newest record of the file, which may be a checkpoint of this
   // version; the time of the file's first version; how many are kept.
   Version head;
@@ -140,6 +143,20 @@ class FileStore {
   // Oldest first. With a tag only that one, NOT_FOUND if there is none.
   virtual Result<std::vector<wire::Checkpoint>> checkpoints(FileId file, std::string tag) = 0;
   virtual Task<Result<wire::HistoryReply>> history(wire::HistoryRequest request) = 0;
+
+  // ---- Sync durability (ss/sync_writes.h)
+  // Originated versions of that durability from `from` on, in log order: file, version and parent.
+  struct SyncVersion {
+    FileId file = kNoFile;
+    Version version;
+    Version parent;
+  };
+  virtual Result<std::vector<SyncVersion>> sync_versions(Lsn from) = 0;
+  // All of them below it are held twice; kNoLsn at first. Durable when set.
+  virtual Result<Lsn> sync_settled() = 0;
+  virtual Task<Status> set_sync_settled(Lsn lsn) = 0;
+  // What readers are given for a version that may be a checkpoint.
+  virtual Result<Version> content_version(FileId file, Version version) = 0;
 
   // ---- Announcing
   // Originated, durable, not set-aside versions behind `from`, in log order.

@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kIndexFormat = "1";
 constexpr std::string_view kStatePrefix = "state.";
 
-// lsn is the position of a record in the log. flags: 1 originated, 2 set aside, 4 that came back.
+// lsn is the position of a record in the log. flags: 1 originated, 2 set aside, 4 that came back, 16 sync.
 constexpr const char* kSchema = R"sql(
 CREATE TABLE IF NOT EXISTS changes(lsn INTEGER PRIMARY KEY, end_lsn INTEGER, file_id INTEGER, epoch INTEGER,
   counter INTEGER, parent_epoch INTEGER, parent_counter INTEGER, client INTEGER, sequence INTEGER,
@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS changes(lsn INTEGER PRIMARY KEY, end_lsn INTEGER, fil
   modified_us INTEGER, meta_version INTEGER);
 CREATE UNIQUE INDEX IF NOT EXISTS changes_by_version ON changes(file_id, epoch, counter);
 CREATE INDEX IF NOT EXISTS changes_by_request ON changes(client, sequence) WHERE client <> 0;
+CREATE INDEX IF NOT EXISTS changes_sync ON changes(lsn) WHERE flags & 16;
 CREATE TABLE IF NOT EXISTS objects(id INTEGER PRIMARY KEY, kind INTEGER, meta_version INTEGER,
   name_lsn INTEGER, created_us INTEGER, versions INTEGER, head_lsn INTEGER);
 CREATE TABLE IF NOT EXISTS aside(file_id INTEGER, epoch INTEGER, counter INTEGER,
@@ -32,6 +33,7 @@ CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 constexpr uint64_t kOriginated = 1;
 constexpr uint64_t kAside = 2;
 constexpr uint64_t kRescued = 4;
+constexpr uint64_t kSync = 16;
 
 #define CHANGE_COLUMNS                                                                            \
   "c.lsn, c.end_lsn, c.file_id, c.epoch, c.counter, c.parent_epoch, c.parent_counter, c.client, " \
@@ -50,6 +52,7 @@ VersionRow change_of(const SqliteStatement& row, int at = 0) {
   change.kind = static_cast<uint32_t>(row.column_uint64(at + 9));
   change.originated = row.column_uint64(at + 10) & kOriginated;
   change.aside = row.column_uint64(at + 10) & kAside;
+  change.sync = row.column_uint64(at + 10) & kSync;
   change.size_bytes = row.column_uint64(at + 11);
   change.new_bytes = row.column_uint64(at + 12);
   change.user = row.column_bytes(at + 13);
@@ -199,7 +202,7 @@ Status IndexDb::apply_version(const VersionRow& row) {
           .bind(row.request.client)
           .bind(row.request.sequence)
           .bind(row.kind)
-          .bind((row.originated ? kOriginated : 0) | (row.aside ? kAside : 0))
+          .bind((row.originated ? kOriginated : 0) | (row.aside ? kAside : 0) | (row.sync ? kSync : 0))
           .bind(row.size_bytes)
           .bind(row.new_bytes)
           .bind_text(row.user)
@@ -459,6 +462,18 @@ Result<std::vector<VersionRow>> IndexDb::originated(Lsn from, size_t count_max) 
                              " FROM changes c WHERE c.lsn >= ?1 AND c.flags & 3 = 1 "
                              "ORDER BY c.lsn LIMIT ?2");
   find.bind(number(from)).bind(count_max);
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    all.push_back(change_of(find));
+  }
+}
+
+Result<std::vector<VersionRow>> IndexDb::sync_versions(Lsn from) {
+  std::vector<VersionRow> all;
+  auto find = db_->statement("SELECT " CHANGE_COLUMNS
+                             " FROM changes c WHERE c.lsn >= ?1 AND c.flags & 16 AND c.flags & 3 = 1 ORDER BY c.lsn");
+  find.bind(number(from));
   while (true) {
     ASSIGN_OR_RETURN(bool found, find.step());
     if (!found) return all;

@@ -80,6 +80,8 @@ class IndexDb {
   Result<std::vector<VersionRow>> checkpoints(FileId file, std::string_view tag);
   // Originated versions that were not set aside, from `from` on, in log order.
   Result<std::vector<VersionRow>> originated(Lsn from, size_t count_max);
+  // Of these, such as were written with sync durability.
+  Result<std::vector<VersionRow>> sync_versions(Lsn from);
   // Objects of one partition that count in its digest, by id, behind `after`.
   Result<std::vector<ObjectRow>> partition(uint32_t partition, FileId after, size_t count_max);
 

@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "common/wire/call.h"
+#include "ss/second_copies.h"
 
 namespace understudy {
 namespace {
@@ -34,6 +35,7 @@ struct NameNodeLink::Connected {
   ~Connected() {
     tasks.cancel();
     link_->registered_ = false;
+    link_->second_copies_->set_name_node(nullptr);
     link_->heartbeats_in_flight_ = 0;
     link_->heartbeat_due_.reset();
     link_->peer_.reset();
@@ -43,9 +45,10 @@ struct NameNodeLink::Connected {
 };
 
 NameNodeLink::NameNodeLink(ServerState* state, Announcer* announcer, PeerHandler* calls,
-                           Incarnation incarnation, Address address)
+                           SecondCopies* second_copies, Incarnation incarnation, Address address)
     : state_(state),
       announcer_(announcer),
+      second_copies_(second_copies),
       calls_(calls),
       incarnation_(incarnation),
       address_(std::move(address)),
@@ -112,6 +115,7 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
       co_await changed;
     }
     registered_ = false;
+    second_copies_->set_name_node(nullptr);
     if (announcer_->confirmed() > confirmed) again_after = kAgainMin;
   }
   co_return Status{};
@@ -161,9 +165,12 @@ Task<Status> NameNodeLink::register_here(Peer* peer) {
   if (reply.heartbeat_interval_ms() > 0) heartbeat_interval_ = milliseconds(reply.heartbeat_interval_ms());
   if (reply.failure_timeout_ms() > 0) failure_timeout_ = milliseconds(reply.failure_timeout_ms());
   if (reply.edit_idle_limit_ms() > 0) state_->edits.set_idle_limit(milliseconds(reply.edit_idle_limit_ms()));
-  if (!reply.durability().empty()) state_->durability = reply.durability();
+  state_->pair = reply.pair();
+  second_copies_->learn(reply.second_copy());
   announcer_->go_on_behind(Lsn{reply.announced_lsn()});
   registered_ = true;
+  second_copies_->set_name_node(peer);
+  state_->sync_writes->wake();
   log_info("registered " + state_->options.name + " of pair " + reply.pair() + " at " + peer->address());
   co_return Status{};
 }
@@ -233,6 +240,7 @@ Task<void> NameNodeLink::heartbeat(Peer* peer) {
     wake(/*lost=*/false);
     co_return;
   }
+  second_copies_->learn(reply->second_copy());
   auto& fence = state_->fence;
   fence.grant(Epoch{reply->lease_epoch()}, sent + std::chrono::milliseconds(reply->lease_ms()));
   if (reply->lease_epoch() != 0 || fence.serving() == kNoEpoch || fence.lease_live(state_->env.clock.now())) {

@@ -17,11 +17,13 @@
 
 namespace understudy {
 
+class SecondCopies;
+
 class NameNodeLink : public PeerHandler {
  public:
   // `address`: where clients reach this server. `calls` outlives the link.
-  NameNodeLink(ServerState* state, Announcer* announcer, PeerHandler* calls, Incarnation incarnation,
-               Address address);
+  NameNodeLink(ServerState* state, Announcer* announcer, PeerHandler* calls, SecondCopies* second_copies,
+               Incarnation incarnation, Address address);
   ~NameNodeLink() override;
 
   // Until the name node refuses this server for good: then says why.
@@ -52,6 +54,7 @@ class NameNodeLink : public PeerHandler {
 
   ServerState* state_;
   Announcer* announcer_;
+  SecondCopies* second_copies_;
   PeerHandler* calls_;
   Incarnation incarnation_;
   Address address_;

@@ -3,6 +3,7 @@
 
 #include "common/base/path.h"
 #include "ss/answers.h"
+#include "ss/sync_writes.h"
 #include "ss/client_calls.h"
 
 namespace understudy {
@@ -26,10 +27,10 @@ Task<Result<Reply>> ClientCalls::undo(wire::UndoRequest request) {
                 .request = from_wire(request.request()),
                 .kind = wire::CHANGE_UNDO,
                 .user = std::move(*request.mutable_user()),
-                .name = std::move(*request.mutable_name())};
-  FileId file = change.file;
-  RequestId id = change.request;
-  auto done = co_await state_->changes.run(file, id, perform_undo(std::move(change)));
+                .name = std::move(*request.mutable_name()),
+                .sync = request.durability() == wire::DURABILITY_SYNC};
+  const Asked asked(change);
+  auto done = co_await carried(asked, perform_undo(std::move(change)));
   co_return version_reply(*state_, done);
 }
 
@@ -57,10 +58,10 @@ Task<Result<Reply>> ClientCalls::revert(wire::RevertRequest request) {
                 .kind = wire::CHANGE_REVERT,
                 .user = std::move(*request.mutable_user()),
                 .name = std::move(*request.mutable_name()),
-                .tag = std::move(*request.mutable_tag())};
-  FileId file = change.file;
-  RequestId id = change.request;
-  auto done = co_await state_->changes.run(file, id, perform_undo(std::move(change)));
+                .tag = std::move(*request.mutable_tag()),
+                .sync = request.durability() == wire::DURABILITY_SYNC};
+  const Asked asked(change);
+  auto done = co_await carried(asked, perform_undo(std::move(change)));
   co_return version_reply(*state_, done);
 }
 
@@ -76,11 +77,11 @@ Task<Result<Reply>> ClientCalls::checkpoint(wire::CheckpointRequest request) {
                 .user = std::move(*request.mutable_user()),
                 .name = std::move(*request.mutable_name()),
                 .expected = from_wire(request.expected()),
-                .tag = std::move(*request.mutable_tag())};
-  FileId file = change.file;
-  RequestId id = change.request;
-  auto done = co_await state_->changes.run(file, id, perform_checkpoint(std::move(change)));
-  state_->hidden_until.erase(file);
+                .tag = std::move(*request.mutable_tag()),
+                .sync = request.durability() == wire::DURABILITY_SYNC};
+  const Asked asked(change);
+  auto done = co_await carried(asked, perform_checkpoint(std::move(change)));
+  state_->hidden_until.erase(asked.file);
   co_return version_reply(*state_, done);
 }
 
@@ -97,6 +98,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_checkpoint(Change change) {
 Task<Result<Reply>> ClientCalls::list_checkpoints(wire::ListCheckpointsRequest request) {
   CO_RETURN_IF_ERROR(state_->fence.check_read(Epoch{request.epoch()}, state_->env.clock.now()));
   const FileId file{request.file_id()};
+  CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(file));
   CO_RETURN_IF_ERROR(state_->store->info(file, {}));
   CO_ASSIGN_OR_RETURN(auto checkpoints, state_->store->checkpoints(file, request.tag()));
   wire::ListCheckpointsReply reply;
@@ -107,6 +109,7 @@ Task<Result<Reply>> ClientCalls::list_checkpoints(wire::ListCheckpointsRequest r
 Task<Result<Reply>> ClientCalls::history(wire::HistoryRequest request) {
   Epoch epoch{request.epoch()};
   CO_RETURN_IF_ERROR(state_->fence.check_read(epoch, state_->env.clock.now()));
+  CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(FileId{request.file_id()}));
   CO_ASSIGN_OR_RETURN(auto reply, co_await state_->store->history(std::move(request)));
   CO_RETURN_IF_ERROR(state_->fence.check_read(epoch, state_->env.clock.now()));
   co_return make_reply(reply);

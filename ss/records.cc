@@ -48,7 +48,8 @@ std::string describe_version(const wire::LocalVersion& local) {
                      version.request().sequence(), version.user(),
                      local.aside() ? "kept aside" : local.originated() ? "originated" : "replicated",
                      version.has_name() ? " name " + version.name().name() : "") +
-         (version.tag().empty() ? "" : " tag " + version.tag());
+         (version.tag().empty() ? "" : " tag " + version.tag()) +
+         (version.durability() == wire::DURABILITY_SYNC ? " sync" : "");
 }
 
 }  // namespace
@@ -63,6 +64,7 @@ VersionRow version_row(const wire::LocalVersion& local) {
   row.kind = static_cast<uint32_t>(version.kind());
   row.originated = local.originated();
   row.aside = local.aside();
+  row.sync = version.durability() == wire::DURABILITY_SYNC;
   row.size_bytes = version.size_bytes();
   row.new_bytes = local.new_bytes();
   row.user = version.user();

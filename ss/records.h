@@ -41,6 +41,7 @@ struct VersionRow {
   uint32_t kind = 0;  // wire::ChangeKind
   bool originated = false;
   bool aside = false;    // Was set aside, or is kept here only beside the line.
+  bool sync = false;     // Its writer was promised two machines.
   uint64_t size_bytes = 0;
   uint64_t new_bytes = 0;  // About what a half that has the parent lacks.
   std::string user;

@@ -2,6 +2,8 @@
 
 #include "common/base/log.h"
 #include "ss/answers.h"
+#include "ss/pull_calls.h"
+#include "ss/sync_writes.h"
 
 namespace understudy {
 namespace {
@@ -36,6 +38,7 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
     case wire::STORE_CHUNK:
       return with<wire::StoreChunkRequest>(this, &ReplicaCalls::store_chunk, message, body);
     case wire::APPLY: return with<wire::ApplyRequest>(this, &ReplicaCalls::apply, message);
+    case wire::PULL: return with<wire::PullRequest>(this, &ReplicaCalls::pull, message);
     case wire::SET_ASIDE: return with<wire::SetAsideRequest>(this, &ReplicaCalls::set_aside, message);
     case wire::KEEP_ASIDE: return with<wire::KeepAsideRequest>(this, &ReplicaCalls::keep_aside, message);
     case wire::DELETE_FILE: return with<wire::DeleteFileRequest>(this, &ReplicaCalls::delete_file, message);
@@ -99,11 +102,13 @@ Task<Result<Reply>> ReplicaCalls::serve(wire::ServeRequest request) {
       co_await ended;
     }
     CO_RETURN_IF_ERROR(co_await state_->store->begin_epoch(epoch));
+    CO_RETURN_IF_ERROR(state_->sync_writes->resume());
     if (!state_->fence.served(epoch)) {
       co_return fail(Code::kStaleEpoch, "a greater epoch came while this one was made durable");
     }
     log_info("serving epoch " + std::to_string(number(epoch)));
     state_->serving_changed.notify_all();
+    state_->sync_writes->wake();
   }
   wire::ServeReply reply;
   reply.set_log_end_lsn(number(state_->store->durable_lsn()));
@@ -146,6 +151,9 @@ Task<Result<Reply>> ReplicaCalls::apply(wire::ApplyRequest request) {
   // Names go to every server of the cluster, under no epoch of its own pair.
   bool versions = false;
   for (const auto& item : request.items()) versions |= item.has_version();
+  if (!request.pair().empty() && !state_->pair.empty() && request.pair() != state_->pair) {
+    co_return fail(Code::kConflict, "versions of the pair " + request.pair() + " have no place on a server of " + state_->pair);
+  }
   std::optional<Applying> applying;
   if (versions) {
     CO_RETURN_IF_ERROR(make_way(Epoch{request.epoch()}));
@@ -154,6 +162,13 @@ Task<Result<Reply>> ReplicaCalls::apply(wire::ApplyRequest request) {
     request.set_epoch(0);
   }
   CO_ASSIGN_OR_RETURN(auto reply, co_await state_->store->apply(std::move(request)));
+  co_return make_reply(reply);
+}
+
+Task<Result<Reply>> ReplicaCalls::pull(wire::PullRequest request) {
+  CO_RETURN_IF_ERROR(make_way(Epoch{request.epoch()}));
+  Applying applying(state_);
+  CO_ASSIGN_OR_RETURN(auto reply, co_await pull_calls_->pull(std::move(request)));
   co_return make_reply(reply);
 }
 

@@ -3,18 +3,22 @@
 // over the connection that this server opened to the name node, and no other.
 #pragma once
 
+#include "common/wire/durability.pb.h"
 #include "common/wire/peer.h"
 #include "ss/announcer.h"
 #include "ss/server_state.h"
 
 namespace understudy {
 
+class PullCalls;
+
 class ReplicaCalls : public PeerHandler {
  public:
   // `serving` is called when SERVE is about to be answered. PUT, STAGE and COMMIT go to
   // `clients`: by them the name node brings a rescued version back.
-  ReplicaCalls(ServerState* state, Announcer* announcer, PeerHandler* clients, std::function<void()> serving)
-      : state_(state), announcer_(announcer), clients_(clients), serving_(std::move(serving)) {}
+  ReplicaCalls(ServerState* state, Announcer* announcer, PeerHandler* clients, PullCalls* pull_calls,
+               std::function<void()> serving)
+      : state_(state), announcer_(announcer), clients_(clients), pull_calls_(pull_calls), serving_(std::move(serving)) {}
 
   Task<Result<Reply>> handle(Peer* peer, uint16_t type, Bytes message, Bytes body) override;
   void closed(Peer*) override {}
@@ -28,6 +32,7 @@ class ReplicaCalls : public PeerHandler {
   Task<Result<Reply>> flush();
   Task<Result<Reply>> apply(wire::ApplyRequest request);
   Task<Result<Reply>> keep_aside(wire::KeepAsideRequest request);
+  Task<Result<Reply>> pull(wire::PullRequest request);
   Task<Result<Reply>> set_aside(wire::SetAsideRequest request);
   Task<Result<Reply>> store_chunk(wire::StoreChunkRequest request, Bytes body);
   Task<Result<Reply>> fetch_chunk(wire::FetchChunkRequest request);
@@ -42,6 +47,7 @@ class ReplicaCalls : public PeerHandler {
   ServerState* state_;
   Announcer* announcer_;
   PeerHandler* clients_;
+  PullCalls* pull_calls_;
   std::function<void()> serving_;
   Epoch drained_ = kNoEpoch;  // By this process, to the end.
 };

@@ -17,6 +17,8 @@
 
 namespace understudy {
 
+class SyncWrites;
+
 inline constexpr uint32_t kProtocolVersion = 1;
 
 class RequestObserver;
@@ -59,6 +61,7 @@ struct ServerState {
   // epoch goes with it.
   void epoch_ended() {
     if (fence.serving() == kNoEpoch) edits.drop_all();
+    if (sync_writes) end_sync_writes();
     serving_changed.notify_all();
   }
 
@@ -94,9 +97,15 @@ struct ServerState {
   std::unordered_map<FileId, Instant> hidden_until;  // Never iterated.
 
   std::string cluster_id;
-  std::string durability = "async";
+  std::string pair;     // As the name node says,
+  std::string partner;  // and its other half; empty: none yet.
+
+  SyncWrites* sync_writes = nullptr;  // Set before anything is served.
 
   ChangeTable changes;  // Last: its tasks use all of the above.
+
+ private:
+  void end_sync_writes();
 };
 
 }  // namespace understudy

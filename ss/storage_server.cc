@@ -9,6 +9,10 @@
 #include "ss/client_calls.h"
 #include "ss/name_node_link.h"
 #include "ss/replica_calls.h"
+#include "ss/partner_link.h"
+#include "ss/pull_calls.h"
+#include "ss/second_copies.h"
+#include "ss/sync_writes.h"
 
 namespace understudy {
 namespace {
@@ -79,15 +83,22 @@ Task<Status> StorageServer::serve() {
 
   Incarnation incarnation = env_.random.next() | 1;
   state_->observer = observer_;
+  partner_ = std::make_unique<PartnerLink>(state_.get());
+  pull_calls_ = std::make_unique<PullCalls>(state_.get(), partner_.get());
+  second_copies_ = std::make_unique<SecondCopies>(state_.get(), partner_.get(), incarnation);
+  sync_writes_ = std::make_unique<SyncWrites>(env_, store_.get(), &state_->fence, second_copies_.get());
+  state_->sync_writes = sync_writes_.get();
   announcer_ = std::make_unique<Announcer>(state_.get(), incarnation);
   client_calls_ = std::make_unique<ClientCalls>(state_.get());
   replica_calls_ = std::make_unique<ReplicaCalls>(state_.get(), announcer_.get(), client_calls_.get(),
-                                                  [this] { link_->heartbeat_soon(); });
-  link_ = std::make_unique<NameNodeLink>(state_.get(), announcer_.get(), replica_calls_.get(), incarnation,
-                                         address_);
+                                                  pull_calls_.get(), [this] { link_->heartbeat_soon(); });
+  client_calls_->set_partner_calls(replica_calls_.get());
+  link_ = std::make_unique<NameNodeLink>(state_.get(), announcer_.get(), replica_calls_.get(), second_copies_.get(),
+                                         incarnation, address_);
   log_info(fmt::format("storage server {} at {}, store {}, log up to {}, {} files", options_.name, address_,
                        store_->store_id(), number(store_->durable_lsn()), store_->file_count()));
   tasks_.spawn(watch_store());
+  tasks_.spawn(sync_writes_->run());
   tasks_.spawn(accept_clients());
   tasks_.spawn(stay_linked());
   tasks_.spawn(keep_house());

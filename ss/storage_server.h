@@ -18,6 +18,10 @@ namespace understudy {
 class Announcer;
 class ClientCalls;
 class NameNodeLink;
+class PartnerLink;
+class PullCalls;
+class SecondCopies;
+class SyncWrites;
 class ReplicaCalls;
 
 class StorageServer {
@@ -67,6 +71,10 @@ class StorageServer {
   // Destroyed from the bottom up: tasks before what they use.
   std::unique_ptr<FileStore> store_;
   std::unique_ptr<ServerState> state_;
+  std::unique_ptr<PartnerLink> partner_;
+  std::unique_ptr<PullCalls> pull_calls_;
+  std::unique_ptr<SecondCopies> second_copies_;
+  std::unique_ptr<SyncWrites> sync_writes_;
   std::unique_ptr<Announcer> announcer_;
   std::unique_ptr<ClientCalls> client_calls_;
   std::unique_ptr<ReplicaCalls> replica_calls_;

@@ -127,6 +127,7 @@ Result<StoredVersionRef> StoreEngine::append_change(const Change& change, const 
   if (change.name.object_id() != 0) *record.mutable_name() = change.name;
   record.set_edit_record(change.edit_record);
   record.set_tag(change.tag);
+  if (change.sync) record.set_durability(wire::DURABILITY_SYNC);
   if (change.undo_target) *record.mutable_undo_target() = version_to_wire(change.undo_target);
 
   uint64_t size = content.inline_content.size(), new_bytes = size;
@@ -199,7 +200,8 @@ Task<Result<VersionInfo>> StoreEngine::finish(StoredVersionRef version) {
   if (failure_) co_return fail(Code::kUnavailable, "outcome unknown: " + failure_->message);
   const auto& record = version->record();
   VersionInfo info{version->version(), version->parent(), version->end,  record.size_bytes(),
-                   record.time_us(),   record.user(),     record.mode(), record.modified_us()};
+                   record.time_us(),   record.user(),     record.mode(), record.modified_us(),
+                   record.durability() == wire::DURABILITY_SYNC};
   co_return info;
 }
 

@@ -60,6 +60,11 @@ class StoreEngine final : public FileStore {
   Result<std::vector<wire::Checkpoint>> checkpoints(FileId file, std::string tag) override;
   Task<Result<wire::HistoryReply>> history(wire::HistoryRequest request) override;
 
+  Result<std::vector<SyncVersion>> sync_versions(Lsn from) override;
+  Result<Lsn> sync_settled() override;
+  Task<Status> set_sync_settled(Lsn lsn) override;
+  Result<Version> content_version(FileId file, Version version) override;
+
   AnnounceBatch announceable(Lsn from, size_t items_max) override;
   Future<Unit> durable_changed() override { return durable_changed_.wait(); }
 

@@ -207,6 +207,7 @@ Task<Result<wire::HistoryReply>> StoreEngine::history(wire::HistoryRequest reque
     entry->set_user(row->user);
     entry->set_size_bytes(row->size_bytes);
     entry->set_kind(static_cast<wire::ChangeKind>(row->kind));
+    entry->set_durability(row->sync ? wire::DURABILITY_SYNC : wire::DURABILITY_ASYNC);
     if (auto named = tags.find(row->version); named != tags.end()) {
       entry->mutable_checkpoints()->Assign(named->second.begin(), named->second.end());
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/base/coding.h"
 #include "ss/store_engine.h"
 
 namespace understudy {
@@ -23,7 +24,8 @@ Result<VersionRow> StoreEngine::durable_row(FileId file, Version version) {
 }
 
 VersionInfo StoreEngine::info_of(const VersionRow& row) {
-  return {row.version, row.parent, row.end, row.size_bytes, row.time_us, row.user, row.mode, row.modified_us};
+  return {row.version, row.parent, row.end,         row.size_bytes, row.time_us,
+          row.user,    row.mode,   row.modified_us, row.sync};
 }
 
 Result<VersionInfo> StoreEngine::info(FileId file, Version version) {
@@ -109,6 +111,39 @@ std::vector<Version> StoreEngine::divergent(FileId file) {
   if (versions) return *std::move(versions);
   broken(versions.error());
   return {};
+}
+
+namespace {
+
+constexpr std::string_view kSyncSettled = "sync_settled";
+
+}  // namespace
+
+Result<std::vector<FileStore::SyncVersion>> StoreEngine::sync_versions(Lsn from) {
+  ASSIGN_OR_RETURN(auto rows, index_->sync_versions(from));
+  std::vector<SyncVersion> all;
+  for (const auto& row : rows) all.push_back({row.file, row.version, row.parent});
+  return all;
+}
+
+Result<Lsn> StoreEngine::sync_settled() {
+  ASSIGN_OR_RETURN(Bytes value, index_->state(kSyncSettled));
+  BytesView view = value;
+  uint64_t lsn = 0;
+  if (!value.empty() && !get_fixed(view, lsn)) return fail(Code::kCorrupt, "the index has a damaged position");
+  return Lsn{lsn};
+}
+
+Task<Status> StoreEngine::set_sync_settled(Lsn lsn) {
+  Bytes value;
+  put_fixed<uint64_t>(value, number(lsn));
+  return set_state(std::string(kSyncSettled), std::move(value));
+}
+
+Result<Version> StoreEngine::content_version(FileId file, Version version) {
+  ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version));
+  ASSIGN_OR_RETURN(VersionRow named, named_row(std::move(row)));
+  return named.version;
 }
 
 AnnounceBatch StoreEngine::announceable(Lsn from, size_t items_max) {

@@ -2,6 +2,7 @@
 #include "common/env/env_util.h"
 #include "ss/answers.h"
 #include "ss/client_calls.h"
+#include "ss/sync_writes.h"
 
 namespace understudy {
 namespace {
@@ -15,6 +16,7 @@ Task<Result<Reply>> ClientCalls::edit_open(Peer* peer, Bytes message) {
   wire::EditOpenRequest request;
   if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
+  CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(FileId{request.file_id()}));
   CO_ASSIGN_OR_RETURN(auto reply, co_await state_->edits.open(client(peer).id, std::move(request)));
   watch(peer);
   co_return make_reply(reply);
@@ -39,9 +41,11 @@ Task<Result<Reply>> ClientCalls::edit_commit(ConnectionId owner, Bytes message) 
   }
   CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
-  FileId file{request.file_id()};
-  RequestId id = from_wire(request.request());
-  auto done = co_await state_->changes.run(file, id, state_->edits.commit(owner, std::move(request)));
+  Change change{.file = FileId{request.file_id()},
+                .epoch = Epoch{request.epoch()},
+                .request = from_wire(request.request()),
+                .sync = request.durability() == wire::DURABILITY_SYNC};
+  auto done = co_await carried(Asked(change), state_->edits.commit(owner, std::move(request)));
   co_return version_reply(*state_, done);
 }
 

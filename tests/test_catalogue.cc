@@ -761,5 +761,129 @@ TEST_F(CatalogueReplayTest, AFullDiskLosesNothing) {
   EXPECT_EQ(content(), first);
 }
 
+// ---- Durability and hints --------------------------------------------------------------------
+
+TEST_F(CatalogueTest, DurabilityIsThatOfTheNearestFolderThatSaysSo) {
+  make_pair();
+  done(folder("/d/e/f", true));
+  done(file("/d/e/f/x"));
+  auto set = [](const std::string& path, wire::Durability durability) {
+    Command c;
+    c.mutable_set_durability()->set_path(path);
+    c.mutable_set_durability()->set_durability(durability);
+    return c;
+  };
+  auto of_x = [this](const std::string& path) { return catalogue_->durability_of(*catalogue_->find(path)); };
+  EXPECT_EQ(of_x("/d/e/f/x").durability, 0);
+  done(set("/d", wire::DURABILITY_SYNC));
+  EXPECT_EQ(of_x("/d/e/f/x").durability, wire::DURABILITY_SYNC);
+  EXPECT_EQ(of_x("/d/e/f/x").folder, catalogue_->find("/d")->id);
+  done(set("/d/e", wire::DURABILITY_ASYNC));
+  EXPECT_EQ(of_x("/d/e/f/x").durability, wire::DURABILITY_ASYNC);
+  EXPECT_EQ(of_x("/d").durability, wire::DURABILITY_SYNC);
+  done(set("/", wire::DURABILITY_SYNC));
+  done(move("/d/e/f", "/g"));
+  EXPECT_EQ(of_x("/g/x").durability, wire::DURABILITY_SYNC);
+  refused(Code::kNotFolder, set("/g/x", wire::DURABILITY_SYNC));
+  refused(Code::kNotFound, set("/nothing", wire::DURABILITY_SYNC));
+  refused(Code::kInvalid, set("/d", wire::DURABILITY_UNSET));
+  // It goes with its folder, and stays over a restart.
+  done(remove_folder("/d", true));
+  (void)content();
+  EXPECT_EQ(of_x("/g/x").folder, kRootFolder);
+}
+
+TEST_F(CatalogueTest, HintsStandBehindWhatTheTargetConfirmed) {
+  const uint64_t e = make_pair();
+  const uint64_t f = done(file("/f")).object_id();
+  auto a = announce("ss1", e, 0, 10);
+  add_item(a, f, 1, 0, 10);
+  done(a);
+  Command confirmed;
+  confirmed.mutable_jobs_done()->set_target("ss1_backup");
+  auto* item = confirmed.mutable_jobs_done()->add_items();
+  item->set_object_id(f);
+  item->mutable_to()->set_epoch(e);
+  item->mutable_to()->set_counter(1);
+  done(confirmed);
+
+  auto hint = [&](uint64_t counter, bool sync) {
+    Command c;
+    auto* h = c.mutable_add_hints();
+    h->set_target("ss1_backup");
+    h->set_server("ss1");
+    h->set_epoch(e);
+    h->set_name_node(1);
+    h->set_sync(sync);
+    auto* one = h->add_items();
+    one->set_object_id(f);
+    one->mutable_version()->set_epoch(e);
+    one->mutable_version()->set_counter(counter);
+    one->mutable_parent()->set_epoch(e);
+    one->mutable_parent()->set_counter(counter - 1);
+    one->set_hint_lsn(counter * 100);
+    one->set_first_lsn(counter * 100);
+    one->set_bytes(7);
+    one->set_size_bytes(3);
+    return c;
+  };
+  const ServerId backup = server("ss1_backup").id;
+  // Nothing is promised without a half that is in sync, nor under another epoch.
+  refused(Code::kConflict, hint(2, true));
+  done(failed("ss1_backup"));
+  auto other_epoch = hint(2, true);
+  other_epoch.mutable_add_hints()->set_epoch(e + 1);
+  refused(Code::kStaleEpoch, other_epoch);
+  // Behind a gap it helps nobody.
+  EXPECT_EQ(done(hint(3, true)).count(), 0u);
+  EXPECT_EQ(done(hint(2, true)).count(), 1u);
+  EXPECT_EQ(done(hint(3, true)).count(), 1u);
+  EXPECT_EQ(done(hint(3, true)).count(), 1u);  // It is there.
+  EXPECT_EQ(catalogue_->hint_totals(backup).sync_hints, 2u);
+  EXPECT_EQ(catalogue_->hint_totals(backup).bytes, 14u);
+  EXPECT_EQ(catalogue_->find("/f")->announced, (Version{Epoch{e}, 3}));
+  ASSERT_EQ(jobs("ss1_backup").size(), 1u);
+  EXPECT_EQ(jobs("ss1_backup")[0].from, (Version{Epoch{e}, 1}));
+  EXPECT_EQ(jobs("ss1_backup")[0].to, (Version{Epoch{e}, 3}));
+  // Who lacks what was promised is not in sync.
+  Command again = hello("ss1_backup", kStoreB, false, 10);
+  done(again);
+  refused(Code::kUnavailable, in_sync("ss1_backup"));
+  // Those that are not promised expire; the promised ones and the job stay.
+  auto b = announce("ss1", e, 10, 40);
+  add_item(b, f, 4, 3, 40);
+  done(b);
+  EXPECT_EQ(done(hint(4, false)).count(), 1u);
+  EXPECT_EQ(catalogue_->hint_totals(backup).hints, 3u);
+  Command drop;
+  drop.mutable_drop_hints()->set_target("ss1_backup");
+  drop.mutable_drop_hints()->set_created_before_us(INT64_MAX);
+  EXPECT_EQ(done(drop).count(), 1u);
+  EXPECT_EQ(catalogue_->hint_totals(backup).hints, 2u);
+  EXPECT_EQ(jobs("ss1_backup")[0].to, (Version{Epoch{e}, 4}));
+  // What the target has by now needs none.
+  item->mutable_to()->set_counter(3);
+  item->set_partial(true);
+  done(confirmed);
+  EXPECT_EQ(catalogue_->hint_totals(backup).hints, 0u);
+  EXPECT_EQ(jobs("ss1_backup")[0].from, (Version{Epoch{e}, 3}));
+  done(in_sync("ss1_backup"));
+}
+
+TEST_F(CatalogueTest, WhatTheOtherHalfHoldsAlreadyIsNoJob) {
+  const uint64_t e = make_pair();
+  const uint64_t f = done(file("/f")).object_id();
+  auto a = announce("ss1", e, 0, 10);
+  add_item(a, f, 1, 0, 10);
+  done(a);
+  ASSERT_EQ(jobs("ss1_backup").size(), 1u);
+  auto b = announce("ss1", e, 10, 20);
+  add_item(b, f, 2, 1, 20);
+  b.mutable_announced()->mutable_items(0)->set_held(true);
+  done(b);
+  EXPECT_EQ(jobs("ss1_backup").size(), 0u);
+  EXPECT_EQ(catalogue_->find("/f")->announced, (Version{Epoch{e}, 2}));
+}
+
 }  // namespace
 }  // namespace understudy

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "client/commands/commands.h"
+#include "common/wire/durability.pb.h"
 
 namespace understudy::client {
 namespace {
@@ -72,6 +73,8 @@ Json member_object(const wire::MemberStatus& member) {
   object.number("oldest_job_ms", member.oldest_job_ms()).count("resync_done", member.resync_done());
   object.count("resync_total", member.resync_total()).count("divergent", member.divergent());
   object.count("disk_free_bytes", member.disk_free_bytes()).text("store_id", member.store_id());
+  object.count("hints", member.hints()).count("hint_bytes", member.hint_bytes()).count("sync_hints", member.sync_hints());
+  object.number("oldest_hint_ms", member.oldest_hint_ms());
   return object;
 }
 
@@ -86,6 +89,10 @@ std::string member_line(const wire::MemberStatus& member) {
   if (member.jobs() > 0) {
     line += fmt::format(", lag {}, {}, oldest {}", counted(member.jobs(), "job"), format_size(member.job_bytes()),
                         format_age(member.oldest_job_ms()));
+  }
+  if (member.hints() > 0) {
+    line += fmt::format(", {} kept for it ({} promised), {}, oldest {}", counted(member.hints(), "hint"), member.sync_hints(),
+                        format_size(member.hint_bytes()), format_age(member.oldest_hint_ms()));
   }
   if (member.resync_total() > 0) {
     line += fmt::format(", resync {} of {} files", member.resync_done(), member.resync_total());
@@ -108,7 +115,7 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
       object.text("pair", pair.pair()).count("epoch", pair.epoch()).text("acting_primary", pair.acting_primary());
       object.truth("serving", pair.serving()).truth("stale", pair.stale()).text("preferred", pair.preferred());
       object.count("files_at_risk", pair.files_at_risk()).count("bytes_at_risk", pair.bytes_at_risk());
-      object.number("oldest_at_risk_ms", pair.oldest_at_risk_ms()).list("members", members);
+      object.number("oldest_at_risk_ms", pair.oldest_at_risk_ms()).text("relayed", pair.relayed()).list("members", members);
       pairs.push_back(object);
     }
     Json object;
@@ -116,6 +123,9 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
     object.text("cluster_id", status.cluster_id()).count("files", status.files()).count("folders", status.folders());
     object.text("durability", status.durability()).number("heartbeat_interval_ms", status.heartbeat_interval_ms());
     object.number("failure_timeout_ms", status.failure_timeout_ms());
+    object.text("replication_path", status.replication_path()).truth("hints", status.hints());
+    object.count("hint_bytes", status.hint_bytes()).count("hint_bytes_max", status.hint_bytes_max());
+    object.number("hint_interval_ms", status.hint_interval_ms()).number("hint_ttl_ms", status.hint_ttl_ms());
     object.list("name_nodes", name_nodes).list("pairs", pairs);
     shell->out.object(object);
     return;
@@ -138,6 +148,7 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
     if (!pair.serving()) line += ", writes wait";
     if (pair.stale()) line += ", reads may be old";
     if (!pair.preferred().empty()) line += fmt::format("; {} is to act by request, until HANDBACK {}", pair.preferred(), pair.pair());
+    if (!pair.relayed().empty()) line += "; through the name node for now: " + pair.relayed();
     shell->out.line(line);
     for (const auto& member : pair.members()) shell->out.line(member_line(member));
   }
@@ -239,6 +250,22 @@ Task<Status> run_wait(Shell* shell, Command command) {
   Json object;
   object.truth("done", true).number("waited_ms", waited);
   shell->out.done("both halves hold it all, after " + format_age(waited), object);
+  co_return Status{};
+}
+
+Task<Status> run_set_durability(Shell* shell, Command command) {
+  CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
+  const std::string& durability = command.arguments[1];
+  if (durability != "async" && durability != "sync") {
+    co_return fail(Code::kInvalid, "SETDURABILITY takes async or sync, not " + printable(durability));
+  }
+  wire::SetDurabilityRequest request;
+  request.set_path(path);
+  request.set_durability(durability == "sync" ? wire::DURABILITY_SYNC : wire::DURABILITY_ASYNC);
+  auto asking = shell->session.change(wire::SET_DURABILITY, request);
+  CO_RETURN_IF_ERROR(co_await asking);
+  shell->out.done("durability of " + printable(path) + " is " + durability + " from now on",
+                  Json().text("path", path).text("durability", durability));
   co_return Status{};
 }
 

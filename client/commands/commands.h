@@ -50,6 +50,7 @@ Task<Status> run_promote(Shell* shell, Command command);
 Task<Status> run_handback(Shell* shell, Command command);
 Task<Status> run_drain(Shell* shell, Command command);
 Task<Status> run_replace(Shell* shell, Command command);
+Task<Status> run_set_durability(Shell* shell, Command command);
 // help.cc
 Task<Status> run_help(Shell* shell, Command command);
 Task<Status> run_exit(Shell* shell, Command command);

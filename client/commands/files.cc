@@ -21,12 +21,15 @@ void end_line(Shell* shell, const OutputSink& sink) {
 Json version_object(const std::string& path, const wire::VersionReply& reply) {
   Json object;
   object.text("path", path).text("version", version_text(reply.version())).count("size_bytes", reply.size_bytes());
+  object.text("durability", reply.durability()).text("second_holder", reply.second_holder());
   return object;
 }
 
 std::string done_line(std::string_view what, const std::string& path, const wire::VersionReply& reply) {
-  return std::string(what) + " " + printable(path) + ", version " + version_text(reply.version()) + ", " +
-         format_size(reply.size_bytes());
+  std::string line = std::string(what) + " " + printable(path) + ", version " + version_text(reply.version()) + ", " +
+                     format_size(reply.size_bytes());
+  if (reply.durability() == "sync") line += ", also on " + reply.second_holder();
+  return line;
 }
 
 std::string version_text(const wire::VersionNumber& version) {

@@ -24,6 +24,8 @@ std::vector<std::string> divergent_versions(const wire::CopyStatus& copy) {
   return versions;
 }
 
+std::string durability_name(wire::Durability durability) { return durability == wire::DURABILITY_SYNC ? "sync" : "async"; }
+
 Json copy_object(const wire::CopyStatus& copy) {
   Json object;
   object.text("server", copy.server()).text("address", copy.address()).truth("reachable", copy.reachable());
@@ -73,8 +75,6 @@ Task<Status> run_info(Shell* shell, Command command) {
   explain.set_path(path);
   auto explaining = shell->session.ask<wire::ExplainReply>(wire::EXPLAIN, explain.SerializeAsString());
   CO_ASSIGN_OR_RETURN(wire::ExplainReply copies, co_await explaining);
-  auto asking_status = shell->session.ask<wire::StatusReply>(wire::STATUS, {});
-  CO_ASSIGN_OR_RETURN(wire::StatusReply cluster, co_await asking_status);
 
   const wire::NameRecord& name = location.name();
   if (shell->out.json()) {
@@ -88,7 +88,8 @@ Task<Status> run_info(Shell* shell, Command command) {
     object.texts("readers", {name.readers().begin(), name.readers().end()});
     object.texts("writers", {name.writers().begin(), name.writers().end()});
     object.text("pair", location.pair()).list("copies", copy_objects(copies));
-    object.text("durability", cluster.durability()).texts("checkpoints", tags_of(stat));
+    object.text("durability", durability_name(location.durability())).text("durability_from", location.durability_from());
+    object.text("version_durability", durability_name(stat.durability())).texts("checkpoints", tags_of(stat));
     shell->out.object(object);
     co_return Status{};
   }
@@ -109,7 +110,9 @@ Task<Status> run_info(Shell* shell, Command command) {
                      : "read: " + joined(name.readers()) + "; write: " + joined(name.writers()));
   line("pair", location.pair());
   for (const auto& copy : copies.copies()) line("copy", copy_line(copy));
-  line("durability", cluster.durability());
+  line("durability", fmt::format("{} ({}); version {}: {}", durability_name(location.durability()),
+                                 location.durability_from().empty() ? "the cluster's" : "set for " + printable_whole(location.durability_from()),
+                                 version_text(stat.version()), durability_name(stat.durability())));
   std::string checkpoints;
   for (const auto& checkpoint : stat.checkpoints()) {
     checkpoints += (checkpoints.empty() ? "" : ", ") + printable(checkpoint.tag()) + " (" + version_text(checkpoint.version()) + ")";

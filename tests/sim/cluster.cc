@@ -49,7 +49,8 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
   ASSIGN_OR_RETURN(Arguments arguments,
                    Arguments::parse(words, {"--data", "--heartbeat-interval", "--heartbeat-misses", "--edit-idle-limit",
                                             "--rebuild-from-servers", "--rebuild-without", "--retain-versions",
-                                            "--retain-age", "--retain-deleted"}));
+                                            "--retain-age", "--retain-deleted", "--durability", "--replication-path",
+                                            "--hints", "--hint-interval", "--hint-ttl", "--hint-bytes"}));
   NameNodeOptions options;
   options.folder = arguments.text("--data", "/data");
   options.listen = kNameNodeAddress;
@@ -64,6 +65,13 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
   ASSIGN_OR_RETURN(Duration deleted, parse_duration(arguments.text("--retain-deleted", "168h")));
   options.retention.age = std::chrono::duration_cast<std::chrono::milliseconds>(age);
   options.retention.deleted = std::chrono::duration_cast<std::chrono::milliseconds>(deleted);
+  auto& durability = options.durability;
+  durability.sync = arguments.text("--durability", "async") == "sync";
+  durability.direct = arguments.text("--replication-path", "relay") == "direct";
+  durability.hints = arguments.text("--hints", "on") == "on";
+  ASSIGN_OR_RETURN(durability.hint_interval, parse_duration(arguments.text("--hint-interval", "30s")));
+  ASSIGN_OR_RETURN(durability.hint_ttl, parse_duration(arguments.text("--hint-ttl", "24h")));
+  durability.hint_bytes_max = std::strtoull(arguments.text("--hint-bytes", "1073741824").c_str(), nullptr, 10);
   return options;
 }
 
@@ -175,6 +183,7 @@ SimClient& Cluster::client(const std::string& name) {
   if (!client) {
     client::SessionOptions options{.name_nodes = {kNameNodeAddress}, .user = name};
     if (name == kObserver) options.timeout = 1s;
+    options.sync = name.starts_with("sync-");  // --durability sync
     client = std::make_unique<SimClient>(world_, name, std::move(options));
   }
   return *client;

@@ -34,6 +34,9 @@ Result<std::string> DirectCalls::send(SimClient& client, const Address& address,
   auto fill_in = [&](auto& request) {
     request.set_file_id(location.file_id());
     request.set_epoch(location.epoch());
+    if constexpr (requires { request.set_durability(wire::DURABILITY_SYNC); }) {
+      request.set_durability(client.session().options().sync ? wire::DURABILITY_SYNC : location.durability());
+    }
     if constexpr (requires { request.mutable_request(); }) {
       request.mutable_request()->set_client(client_id_);
       request.mutable_request()->set_sequence(++sequence_);
