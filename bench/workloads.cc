@@ -49,6 +49,9 @@ Workloads::Workloads(Env& env, Options options) : env_(env), options_(std::move(
   for (uint32_t i = 0; i < options_.clients; ++i) {
     client::SessionOptions session;
     session.name_nodes = options_.name_nodes;
+    session.user = options_.login.user;
+    session.token = options_.login.token;
+    session.password = options_.login.password;
     sessions_.push_back(std::make_unique<client::Session>(env_, std::move(session)));
   }
 }

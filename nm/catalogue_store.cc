@@ -48,7 +48,7 @@ CREATE TABLE events(id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 
 // kSteps[i] makes format i + 2 of format i + 1. They run in one transaction when a
 // database is opened, a new one's too.
-constexpr const char* kSteps[] = {
+const char* const kSteps[] = {
     // 2: who is to act as primary, where an operator said so.
     "ALTER TABLE pairs ADD COLUMN preferred INTEGER NOT NULL DEFAULT 0",
     // 3: deleted files that can come back (state 3), and where folders were that hang under the trash.
@@ -57,6 +57,8 @@ constexpr const char* kSteps[] = {
     "CREATE INDEX deleted_by_path ON deleted(path, deleted_us);"
     "CREATE INDEX deleted_by_time ON deleted(deleted_us, id);"
     "CREATE TABLE trashed(folder INTEGER PRIMARY KEY, path TEXT NOT NULL)",
+    // 4: users, access lists, keys.
+    kPeopleSchema,
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 
@@ -397,6 +399,7 @@ void CatalogueStore::update_node(const Node& old, const Node& node) {
 }
 
 void CatalogueStore::erase_node(const Node& node) {
+  people_.forget(node.id);
   auto erase = db_->statement("DELETE FROM nodes WHERE id = ?1");
   erase.bind(number(node.id));
   run(erase);

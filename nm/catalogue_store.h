@@ -16,6 +16,7 @@
 
 #include "common/sqlite/sqlite_db.h"
 #include "nm/catalogue_types.h"
+#include "nm/people_store.h"
 
 namespace understudy {
 
@@ -98,6 +99,8 @@ class CatalogueStore {
   // Every version job of the target starts from nothing again.
   void restart_jobs(ServerId target);
 
+  PeopleStore& people() { return people_; }
+
   std::optional<Bytes> answer(RequestId request);
   void put_answer(uint64_t index, RequestId request, int64_t time_us, BytesView outcome);
   void prune_answers(int64_t before_us, uint32_t limit);
@@ -107,7 +110,10 @@ class CatalogueStore {
   void prune_events(uint64_t below_id);
 
  private:
-  explicit CatalogueStore(std::unique_ptr<SqliteDb> db) : db_(std::move(db)) {}
+  explicit CatalogueStore(std::unique_ptr<SqliteDb> db)
+      : db_(std::move(db)), people_(db_.get(), [this](const Error& error) {
+          if (!error_) error_ = error;
+        }) {}
   Status prepare(const std::string& new_database_id);
   Status load();
   bool note(const Status& status);
@@ -117,6 +123,7 @@ class CatalogueStore {
   void count_job(const Job& job, int by);
 
   std::unique_ptr<SqliteDb> db_;
+  PeopleStore people_;
   std::string database_id_;
   std::optional<Error> error_;
   // As the database has them: write_back() writes what differs.

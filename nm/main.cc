@@ -1,5 +1,6 @@
 // understudy-nm: the name node as a process.
 #include <csignal>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -24,6 +25,7 @@ struct Flags : ServerFlags {
   std::string rebuild_from, rebuild_without;
   uint64_t retain_versions = Retention().versions;
   std::string retain_age = "all", retain_deleted = "168h";
+  std::string session_life = "12h", capability_life = "60s", key_life = "24h";
   std::string peers, durability = "async", replication_path = "relay", hints = "off", hint_interval, hint_ttl, metrics;
 };
 
@@ -78,6 +80,16 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   options.retention.versions = flags.retain_versions;
   ASSIGN_OR_RETURN(options.retention.age, retention_time("--retain-age", flags.retain_age, 0));
   ASSIGN_OR_RETURN(options.retention.deleted, retention_time("--retain-deleted", flags.retain_deleted, -1));
+  auto life = [](const std::string& option, const std::string& text, Duration least, Duration most, Duration& value) -> Status {
+    ASSIGN_OR_RETURN(value, parse_duration(text));
+    if (value >= least && value <= most) return {};
+    return fail(Code::kInvalid, option + " is out of bounds; see --help");
+  };
+  using namespace std::chrono_literals;
+  auto& identity = options.identity;
+  RETURN_IF_ERROR(life("--session-life", flags.session_life, 1min, 24h * 365, identity.session_life));
+  RETURN_IF_ERROR(life("--capability-life", flags.capability_life, 5s, 5min, identity.capability_life));
+  RETURN_IF_ERROR(life("--key-life", flags.key_life, 10min, 24h * 365, identity.key_life));
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -123,6 +135,7 @@ Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags,
 }
 
 int run(int argc, char** argv) {
+  umask(077);  // Keys and hashes of passwords stand in the data folder.
   Flags flags;
   CLI::App app{"Understudy's name node: names, and who is acting primary"};
   app.option_defaults()->always_capture_default();
@@ -141,6 +154,9 @@ int run(int argc, char** argv) {
   app.add_option("--retain-versions", flags.retain_versions, "Older versions kept of each file; 0: all");
   app.add_option("--retain-age", flags.retain_age, "Older versions go after so long, however few; all: none does");
   app.add_option("--retain-deleted", flags.retain_deleted, "How long a deleted file can come back; all: for ever");
+  app.add_option("--session-life", flags.session_life, "How long a log-in holds without being used: 1m to a year");
+  app.add_option("--capability-life", flags.capability_life, "How long a look-up lets a client work with a file: 5s to 5m");
+  app.add_option("--key-life", flags.key_life, "How old the keys of sessions and capabilities get: 10m to a year");
   app.add_option("--durability", flags.durability, "async (sync: later)");
   app.add_option("--replication-path", flags.replication_path, "relay (direct: later)");
   app.add_option("--hints", flags.hints, "off (on: later)");

@@ -18,13 +18,16 @@
 #include "nm/core/pair_monitor.h"
 #include "nm/proposer.h"
 #include "nm/server_links.h"
+#include "nm/sessions.h"
 
 namespace understudy {
 
+class Capabilities;
 class Catalogue;
 class ClusterCalls;
 class FailoverDriver;
 class NamespaceCalls;
+class PeopleCalls;
 class RaftBridge;
 
 struct NameNodeOptions {
@@ -39,6 +42,7 @@ struct NameNodeOptions {
   // (nm/rebuild.h). Those of `rebuild_without` may come later.
   std::vector<std::string> rebuild_from;
   std::vector<std::string> rebuild_without;
+  IdentityOptions identity;
 };
 
 class NameNode : public Proposer {
@@ -69,6 +73,10 @@ class NameNode : public Proposer {
   Task<void> accept();
   Task<void> serve(std::unique_ptr<Connection> connection);
   Task<Result<Reply>> dispatch(Session* session, uint16_t type, Bytes message);
+  // Whether that connection may ask for it at all.
+  Status admit(Session* session, uint16_t type);
+  Task<Result<Reply>> dispatch_people(Session* session, uint16_t type, Bytes message);
+  Task<Result<Reply>> login(Session* session, wire::LoginRequest request);
   Result<Reply> hello(Session* session, const wire::HelloRequest& request);
   Task<void> keep_house();
   void fatal(Error error);
@@ -83,6 +91,9 @@ class NameNode : public Proposer {
   std::unique_ptr<Catalogue> catalogue_;
   std::unique_ptr<RaftBridge> raft_;
   ServerLinks links_;
+  std::unique_ptr<Sessions> sessions_;
+  std::unique_ptr<Capabilities> capabilities_;
+  std::unique_ptr<PeopleCalls> people_;
   std::unique_ptr<FailoverDriver> failover_;
   std::unique_ptr<NamespaceCalls> names_;
   std::unique_ptr<ClusterCalls> cluster_;

@@ -13,6 +13,7 @@
 namespace understudy {
 
 class Catalogue;
+class Capabilities;
 class FailoverDriver;
 struct Node;
 
@@ -20,7 +21,7 @@ class NamespaceCalls {
  public:
   // All pointers outlive it.
   NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links, FailoverDriver* failover,
-                 Retention retention);
+                 Capabilities* capabilities, Retention retention);
 
   Task<Result<wire::LocateReply>> locate(wire::LocateRequest request, std::string user);
   Task<Result<wire::ChangeReply>> create_folder(wire::CreateFolderRequest request, std::string user);
@@ -31,11 +32,12 @@ class NamespaceCalls {
   Result<wire::ListDeletedReply> list_deleted(const wire::ListDeletedRequest& request, const std::string& user);
   Task<Result<wire::ChangeReply>> move(wire::MoveRequest request, std::string user);
   Task<Result<wire::ChangeReply>> set_attributes(wire::SetAttributesRequest request, std::string user);
-  Result<wire::EntriesReply> list_folder(const wire::ListFolderRequest& request);
+  Result<wire::EntriesReply> list_folder(const wire::ListFolderRequest& request, const std::string& user);
   Result<wire::EntriesReply> view(const wire::ViewRequest& request, const std::string& user);
   Result<wire::EntriesReply> search(const wire::SearchRequest& request);
 
-  wire::Location location(const Node& node);
+  // With what `user` may do there, and a capability to show for it.
+  wire::Location location(const Node& node, const std::string& user);
 
   // Ends removals that were begun, empties the trash, expires names that never got a
   // version. True: there may be more to do at once.
@@ -52,13 +54,17 @@ class NamespaceCalls {
   Task<bool> keep_deleted();
   Task<bool> end_removals();
   Task<bool> empty_trash();
-  wire::Entry entry(const Node& node, std::string name, bool with_location);
+  // DENIED if in that folder there is something of another's.
+  Task<Status> all_is_of(FileId folder, std::string user);
+  wire::Location place_of(const Node& node);
+  wire::Entry entry(const Node& node, std::string name, bool with_location, const std::string& user);
 
   Env& env_;
   Catalogue* catalogue_;
   Proposer* proposer_;
   ServerLinks* links_;
   FailoverDriver* failover_;
+  Capabilities* capabilities_;
   Retention retention_;
 };
 

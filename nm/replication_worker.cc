@@ -171,7 +171,7 @@ Task<Status> ReplicationWorker::carry_names(std::vector<Job> jobs) {
   for (const Job& job : jobs) {
     wire::NameRecord record;
     if (auto node = catalogue_->node(job.object)) {
-      record = name_record(*node);
+      record = name_record(*catalogue_, *node);
     } else {
       // The name is gone: a record without a kind says so.
       record.set_object_id(number(job.object));

@@ -5,6 +5,7 @@
 
 #include "common/wire/peer.h"
 #include "ss/announcer.h"
+#include "ss/client_calls.h"
 #include "ss/server_state.h"
 
 namespace understudy {
@@ -13,7 +14,7 @@ class ReplicaCalls : public PeerHandler {
  public:
   // `serving` is called when SERVE is about to be answered. PUT, STAGE and COMMIT go to
   // `clients`: by them the name node brings a rescued version back.
-  ReplicaCalls(ServerState* state, Announcer* announcer, PeerHandler* clients, std::function<void()> serving)
+  ReplicaCalls(ServerState* state, Announcer* announcer, ClientCalls* clients, std::function<void()> serving)
       : state_(state), announcer_(announcer), clients_(clients), serving_(std::move(serving)) {}
 
   Task<Result<Reply>> handle(Peer* peer, uint16_t type, Bytes message, Bytes body) override;
@@ -31,6 +32,7 @@ class ReplicaCalls : public PeerHandler {
   Task<Result<Reply>> store_chunk(wire::StoreChunkRequest request, Bytes body);
   Task<Result<Reply>> fetch_chunk(wire::FetchChunkRequest request);
   Task<Result<Reply>> break_lock(wire::BreakLockRequest request);
+  Task<Result<Reply>> raise_access(wire::RaiseAccessRequest request);
   Task<Result<Reply>> delete_file(wire::DeleteFileRequest request);
   Task<Result<Reply>> undelete_file(wire::UndeleteFileRequest request);
   Task<Result<VersionInfo>> perform_undelete(Change change);
@@ -40,7 +42,7 @@ class ReplicaCalls : public PeerHandler {
 
   ServerState* state_;
   Announcer* announcer_;
-  PeerHandler* clients_;
+  ClientCalls* clients_;
   std::function<void()> serving_;
   Epoch drained_ = kNoEpoch;  // By this process, to the end.
 };
