@@ -9,6 +9,7 @@
 
 #include "bench/baselines.h"
 #include "bench/workloads.h"
+#include "client/credentials.h"
 #include "client/local_cluster.h"
 #include "common/uv/uv_runtime.h"
 
@@ -121,6 +122,16 @@ int main(int argc, char** argv) {
       return 1;
     }
     program.options.name_nodes = *addresses;
+  }
+  if (needs_cluster) {
+    std::string named;
+    for (const auto& address : program.options.name_nodes) named += (named.empty() ? "" : ",") + address;
+    auto login = client::Credentials(program.options.cluster, named).find("");
+    if (!login) {
+      fmt::print(stderr, "error: {}\n", login.error().to_string());
+      return 1;
+    }
+    program.options.login = *login;
   }
   if (program.scratch.empty()) program.scratch = program.options.cluster.empty() ? "." : program.options.cluster;
   program.scratch += fmt::format("/bench-scratch.{}", getpid());

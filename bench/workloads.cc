@@ -50,6 +50,9 @@ Workloads::Workloads(Env& env, Options options) : env_(env), options_(std::move(
     client::SessionOptions session;
     session.name_nodes = options_.name_nodes;
     session.sync = options_.sync;
+    session.user = options_.login.user;
+    session.token = options_.login.token;
+    session.password = options_.login.password;
     sessions_.push_back(std::make_unique<client::Session>(env_, std::move(session)));
   }
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bench/measurement.h"
+#include "client/credentials.h"
 #include "client/session.h"
 #include "common/env/env.h"
 #include "common/env/task.h"
@@ -15,6 +16,7 @@ namespace understudy::bench {
 
 struct Options {
   std::vector<Address> name_nodes;
+  client::Login login;         // Of every client.
   std::string cluster;         // The folder of a local cluster; empty: processor time is this process's alone.
   uint32_t clients = 8;
   uint32_t size_bytes = 4096;

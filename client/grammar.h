@@ -22,6 +22,8 @@ enum class CommandId : uint8_t {
   kWrite, kCheckpoint, kListCheckpoints, kViewCheckpoint, kRevert,
   kCreateFolder, kDeleteFolder, kMove, kViewFolder, kView, kSearch, kCd, kPwd,
   kStatus, kExplain, kEvents, kPromote, kHandback, kDrain, kReplace, kSetDurability,
+  kAddAccess, kRemAccess, kRequestAccess, kViewRequests, kApprove, kDeny, kList, kAddUser, kPasswd, kWhoAmI, kLogin,
+  kRotateKeys,
   kHelp, kExit,
   kLater,  // Known by name, not built yet.
 };

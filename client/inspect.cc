@@ -44,6 +44,19 @@ std::string storage_record_words(const LogRecord& record) {
                      counted(record.body.size(), "byte"));
 }
 
+// Keys, and what a password could be guessed by.
+void hide_secrets(wire::Command* command) {
+  if (command->has_add_keys()) {
+    for (auto& key : *command->mutable_add_keys()->mutable_keys()) key.set_secret("(hidden)");
+  }
+  for (auto* hash : {command->has_add_user() ? command->mutable_add_user()->mutable_password() : nullptr,
+                     command->has_set_password() ? command->mutable_set_password()->mutable_password() : nullptr}) {
+    if (hash == nullptr) continue;
+    hash->set_salt("(hidden)");
+    hash->set_hash("(hidden)");
+  }
+}
+
 std::string raft_entry_line(const LogRecord& record) {
   BytesView head = record.head;
   uint64_t index = 0, term = 0;
@@ -53,7 +66,9 @@ std::string raft_entry_line(const LogRecord& record) {
   wire::Command command;
   std::string words = fmt::format("raft entry {} of term {}, type {}", index, term, type);
   // Type 1 is a command (RAFT_COMMAND); the others are Raft's own.
-  if (type == 1 && command.ParseFromString(record.body)) words += ": " + command.ShortDebugString();
+  bool readable = type == 1 && command.ParseFromString(record.body);
+  if (readable) hide_secrets(&command);
+  if (readable) words += ": " + command.ShortDebugString();
   return words;
 }
 

@@ -49,6 +49,7 @@ Task<void> Links::dial(std::shared_ptr<Link> link) {
     hello.set_protocol_version(kProtocolVersion);
     hello.set_role(wire::HelloRequest::CLIENT);
     hello.set_name(user_);
+    if (name_node) hello.set_token(token_);
     auto greeting = understudy::call<wire::HelloReply>(peer.get(), wire::HELLO, hello, kDialTimeout);
     auto greeted = co_await greeting;
     if (greeted) {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "client/console.h"
+#include "client/credentials.h"
 #include "client/inspect.h"
 #include "client/line_editor.h"
 #include "client/local_cluster.h"
@@ -27,6 +29,7 @@ Task<void> end_on_signal(UvRuntime* runtime) {
   auto signal = runtime->signal({SIGINT, SIGTERM});
   int number = co_await signal;
   remove_unfinished_files();
+  restore_terminal();
   _exit(number == SIGINT ? kExitInterrupted : 128 + number);
 }
 
@@ -43,10 +46,44 @@ std::string history_file() {
   return folder + "/history";
 }
 
+std::string joined(const std::vector<Address>& addresses) {
+  std::string text;
+  for (const Address& address : addresses) text += (text.empty() ? "" : ",") + address;
+  return text;
+}
+
+// By what is kept, else by a password that is given or asked for. With neither the name
+// node refuses, and says what to do.
+Task<Result<SessionOptions>> log_in(Env& env, ClientOptions options, Credentials* credentials, Console* console) {
+  SessionOptions session;
+  session.name_nodes = options.name_nodes;
+  session.keeper = credentials;
+  CO_ASSIGN_OR_RETURN(Login login, credentials->find(options.user));
+  const char* given = std::getenv("UNDERSTUDY_PASSWORD");
+  session.user = login.user;
+  session.token = login.token;
+  session.password = given && *given ? given : login.password;
+  bool nobody = session.token.empty() && session.password.empty();
+  // LOGIN asks for itself.
+  const CommandSpec* command = options.command.empty() ? nullptr : find_command(options.command.front());
+  if (command != nullptr && (command->id == CommandId::kLogin || command->id == CommandId::kHelp)) co_return session;
+  if (!nobody || options.user.empty() || !console->on_terminal(Console::Stream::kInput)) co_return session;
+  auto reading = console->read_secret(env, "Password of " + login.user + ": ", "UNDERSTUDY_PASSWORD");
+  CO_ASSIGN_OR_RETURN(session.password, co_await reading);
+  co_return session;
+}
+
 Task<void> run_client(UvRuntime* runtime, ClientOptions options, Output* out, int* status) {
   Env& env = runtime->env();
-  SessionOptions session_options;
-  session_options.name_nodes = options.name_nodes;
+  Credentials credentials(options.data, joined(options.name_nodes));
+  auto entering = log_in(env, options, &credentials, &out->console());
+  auto entered = co_await entering;
+  if (!entered) {
+    out->error(entered.error());
+    *status = exit_status(entered.error());
+    co_return;
+  }
+  SessionOptions session_options = *std::move(entered);
   session_options.timeout = options.timeout;
   session_options.read_from = options.read_from;
   session_options.sync = options.sync;
@@ -86,15 +123,23 @@ bool is_up(const wire::StatusReply& status, uint32_t pairs) {
 }
 
 // Until every pair serves and both of its members are there.
-Task<void> wait_until_up(Env& env, std::vector<Address> name_nodes, uint32_t pairs, Duration timeout, Status* status) {
-  SessionOptions options;
-  options.name_nodes = std::move(name_nodes);
-  options.timeout = timeout;
-  Session session(env, options);
+Task<void> wait_until_up(Env& env, ClientOptions client, uint32_t pairs, Status* status) {
+  Credentials credentials(client.data, "");
+  auto entering = log_in(env, client, &credentials, &process_console());
+  auto options = co_await entering;
+  if (!options) {
+    *status = std::unexpected(std::move(options).error());
+    co_return;
+  }
+  Duration timeout = client.timeout;
+  options->timeout = timeout;
+  Session session(env, *options);
   Instant limit = env.clock.now() + timeout;
   for (;;) {
     auto asking = session.ask<wire::StatusReply>(wire::STATUS, {});
     auto reply = co_await asking;
+    // Who may not see how it is sees at least that it answers.
+    if (!reply && reply.error().code == Code::kUnauthenticated) co_return;
     if (!reply) {
       *status = std::unexpected(std::move(reply).error());
       co_return;
@@ -122,7 +167,10 @@ int run_up(const ClientOptions& options, Output& out) {
   if (!cluster) return fail_with(out, cluster.error());
   UvRuntime runtime;
   Status status;
-  runtime.run(wait_until_up(runtime.env(), cluster->name_nodes, up->pairs, options.timeout, &status));
+  ClientOptions client = options;
+  client.data = up->data;
+  client.name_nodes = cluster->name_nodes;
+  runtime.run(wait_until_up(runtime.env(), client, up->pairs, &status));
   if (!status) return fail_with(out, status.error());
   std::string started;
   for (const std::string& name : cluster->started) started += (started.empty() ? "" : ", ") + name;
@@ -165,8 +213,8 @@ Status find_name_nodes(ClientOptions& options) {
     options.name_nodes = split_addresses(variable);
     if (!options.name_nodes.empty()) return {};
   }
-  ASSIGN_OR_RETURN(options.name_nodes,
-                   read_name_nodes(options.data.empty() ? default_data_folder() : options.data));
+  if (options.data.empty()) options.data = default_data_folder();
+  ASSIGN_OR_RETURN(options.name_nodes, read_name_nodes(options.data));
   return {};
 }
 

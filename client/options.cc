@@ -14,7 +14,7 @@ std::unexpected<Refusal> bad_option(std::string message) {
 constexpr OptionSpec kOptions[] = {
     {"--nm", "HOST:PORT[,...]", "the name node(s); or UNDERSTUDY_NM"},
     {"--data", "DIR", "a local cluster's folder; default $XDG_DATA_HOME/understudy"},
-    {"--user", "NAME", "admin, until users exist"},
+    {"--user", "NAME", "who it is; the password is asked for, or in UNDERSTUDY_PASSWORD"},
     {"--json", "", "results as one JSON object a line"},
     {"--keep-going", "", "a script goes on after a failure"},
     {"--read-from", "primary|any|backup", "who answers reads"},
@@ -68,7 +68,8 @@ std::expected<ClientOptions, Refusal> parse_options(const std::vector<std::strin
     } else if (name == "--data") {
       options.data = *value;
     } else if (name == "--user") {
-      if (*value != "admin") return std::unexpected(Refusal{not_available("a --user other than admin")});
+      if (value->empty()) return bad_option("--user needs NAME");
+      options.user = *value;
     } else if (name == "--json") {
       options.json = true;
     } else if (name == "--keep-going") {

@@ -12,6 +12,7 @@ namespace understudy::client {
 struct ClientOptions {
   std::vector<Address> name_nodes;  // From --nm, else empty.
   std::string data;                 // From --data, else empty.
+  std::string user;                 // From --user, else empty: whoever logged in last.
   bool json = false;
   bool quiet = false;
   bool keep_going = false;

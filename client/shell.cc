@@ -44,6 +44,18 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kDrain: return run_drain;
     case CommandId::kReplace: return run_replace;
     case CommandId::kSetDurability: return run_set_durability;
+    case CommandId::kAddAccess: return run_add_access;
+    case CommandId::kRemAccess: return run_rem_access;
+    case CommandId::kRequestAccess: return run_request_access;
+    case CommandId::kViewRequests: return run_view_requests;
+    case CommandId::kApprove: return run_approve;
+    case CommandId::kDeny: return run_deny;
+    case CommandId::kList: return run_list;
+    case CommandId::kAddUser: return run_add_user;
+    case CommandId::kPasswd: return run_passwd;
+    case CommandId::kLogin: return run_login;
+    case CommandId::kWhoAmI: return run_who_am_i;
+    case CommandId::kRotateKeys: return run_rotate_keys;
     case CommandId::kHelp: return run_help;
     case CommandId::kExit: return run_exit;
     case CommandId::kLater: break;

@@ -17,6 +17,7 @@
 
 #include "common/sqlite/sqlite_db.h"
 #include "nm/catalogue_types.h"
+#include "nm/people_store.h"
 
 namespace understudy {
 
@@ -114,6 +115,8 @@ class CatalogueStore {
   void put_hint(const Hint& hint);
   void erase_hint(const Hint& hint);
 
+  PeopleStore& people() { return people_; }
+
   std::optional<Bytes> answer(RequestId request);
   void put_answer(uint64_t index, RequestId request, int64_t time_us, BytesView outcome);
   void prune_answers(int64_t before_us, uint32_t limit);
@@ -123,7 +126,10 @@ class CatalogueStore {
   void prune_events(uint64_t below_id);
 
  private:
-  explicit CatalogueStore(std::unique_ptr<SqliteDb> db) : db_(std::move(db)) {}
+  explicit CatalogueStore(std::unique_ptr<SqliteDb> db)
+      : db_(std::move(db)), people_(db_.get(), [this](const Error& error) {
+          if (!error_) error_ = error;
+        }) {}
   Status prepare(const std::string& new_database_id);
   Status load();
   bool note(const Status& status);
@@ -135,6 +141,7 @@ class CatalogueStore {
   Status load_durability();
 
   std::unique_ptr<SqliteDb> db_;
+  PeopleStore people_;
   std::string database_id_;
   std::optional<Error> error_;
   // As the database has them: write_back() writes what differs.

@@ -223,11 +223,12 @@ Task<Result<wire::WaitReply>> ClusterCalls::wait_for_pair(PairId id, FileId scop
   }
 }
 
-Task<Result<wire::ExplainReply>> ClusterCalls::explain(wire::ExplainRequest request) {
+Task<Result<wire::ExplainReply>> ClusterCalls::explain(wire::ExplainRequest request, std::string user) {
   auto node = catalogue_->find(request.path());
   if (!node) co_return std::unexpected(node.error());
+  CO_RETURN_IF_ERROR(catalogue_->check_right(*node, request.path(), user, Right::kRead));
   wire::ExplainReply reply;
-  *reply.mutable_location() = names_->location(*node);
+  *reply.mutable_location() = names_->location(*node, user);
   const Pair* pair = catalogue_->pair(node->pair);
   if (node->kind != NodeKind::kFile || pair == nullptr) {
     reply.add_lines("a name: it stands in the name node's log, and in every storage server's");

@@ -1,5 +1,6 @@
 // understudy-nm: the name node as a process.
 #include <csignal>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -27,6 +28,7 @@ struct Flags : ServerFlags {
   std::string peers, durability = "async", replication_path = "relay", hints = "on", metrics;
   std::string hint_interval = "30s", hint_ttl = "24h";
   uint64_t hint_bytes = uint64_t{1} << 30;
+  std::string session_life = "12h", capability_life = "60s", key_life = "24h";
 };
 
 // "a,b" as names.
@@ -84,6 +86,16 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   ASSIGN_OR_RETURN(durability.hint_ttl, parse_duration(flags.hint_ttl));
   if (durability.hint_interval < std::chrono::milliseconds(10)) return fail(Code::kInvalid, "--hint-interval is 10ms or more");
   if (durability.hint_ttl <= Duration::zero()) return fail(Code::kInvalid, "--hint-ttl is more than 0");
+  auto life = [](const std::string& option, const std::string& text, Duration least, Duration most, Duration& value) -> Status {
+    ASSIGN_OR_RETURN(value, parse_duration(text));
+    if (value >= least && value <= most) return {};
+    return fail(Code::kInvalid, option + " is out of bounds; see --help");
+  };
+  using namespace std::chrono_literals;
+  auto& identity = options.identity;
+  RETURN_IF_ERROR(life("--session-life", flags.session_life, 1min, 24h * 365, identity.session_life));
+  RETURN_IF_ERROR(life("--capability-life", flags.capability_life, 5s, 5min, identity.capability_life));
+  RETURN_IF_ERROR(life("--key-life", flags.key_life, 10min, 24h * 365, identity.key_life));
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -129,6 +141,7 @@ Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags,
 }
 
 int run(int argc, char** argv) {
+  umask(077);  // Keys and hashes of passwords stand in the data folder.
   Flags flags;
   CLI::App app{"Understudy's name node: names, and who is acting primary"};
   app.option_defaults()->always_capture_default();
@@ -147,6 +160,9 @@ int run(int argc, char** argv) {
   app.add_option("--retain-versions", flags.retain_versions, "Older versions kept of each file; 0: all");
   app.add_option("--retain-age", flags.retain_age, "Older versions go after so long, however few; all: none does");
   app.add_option("--retain-deleted", flags.retain_deleted, "How long a deleted file can come back; all: for ever");
+  app.add_option("--session-life", flags.session_life, "How long a log-in holds without being used: 1m to a year");
+  app.add_option("--capability-life", flags.capability_life, "How long a look-up lets a client work with a file: 5s to 5m");
+  app.add_option("--key-life", flags.key_life, "How old the keys of sessions and capabilities get: 10m to a year");
   app.add_option("--durability", flags.durability, "What an acknowledged write means where no folder says otherwise: async or sync")
       ->check(CLI::IsMember({"async", "sync"}));
   app.add_option("--replication-path", flags.replication_path, "relay: through the name node; direct: from half to half")

@@ -19,9 +19,11 @@
 #include "nm/durability_settings.h"
 #include "nm/proposer.h"
 #include "nm/server_links.h"
+#include "nm/sessions.h"
 
 namespace understudy {
 
+class Capabilities;
 class Catalogue;
 class ClusterCalls;
 class HandOff;
@@ -30,6 +32,7 @@ class HintStore;
 class SyncCalls;
 class FailoverDriver;
 class NamespaceCalls;
+class PeopleCalls;
 class RaftBridge;
 
 struct NameNodeOptions {
@@ -45,6 +48,7 @@ struct NameNodeOptions {
   // (nm/rebuild.h). Those of `rebuild_without` may come later.
   std::vector<std::string> rebuild_from;
   std::vector<std::string> rebuild_without;
+  IdentityOptions identity;
 };
 
 class NameNode : public Proposer {
@@ -78,6 +82,10 @@ class NameNode : public Proposer {
   Task<void> accept();
   Task<void> serve(std::unique_ptr<Connection> connection);
   Task<Result<Reply>> dispatch(Session* session, uint16_t type, Bytes message);
+  // Whether that connection may ask for it at all.
+  Status admit(Session* session, uint16_t type);
+  Task<Result<Reply>> dispatch_people(Session* session, uint16_t type, Bytes message);
+  Task<Result<Reply>> login(Session* session, wire::LoginRequest request);
   Result<Reply> hello(Session* session, const wire::HelloRequest& request);
   Task<void> keep_house();
   Task<void> watch_hint_store(bool sync);
@@ -95,6 +103,9 @@ class NameNode : public Proposer {
   ServerLinks links_;
   std::unique_ptr<HintStore> hint_store_;
   std::unique_ptr<HandOff> hand_off_;
+  std::unique_ptr<Sessions> sessions_;
+  std::unique_ptr<Capabilities> capabilities_;
+  std::unique_ptr<PeopleCalls> people_;
   std::unique_ptr<FailoverDriver> failover_;
   std::unique_ptr<HintKeeper> hints_;
   std::unique_ptr<SyncCalls> sync_;

@@ -177,7 +177,7 @@ Task<Status> ReplicationWorker::carry_names(std::vector<Job> jobs) {
   for (const Job& job : jobs) {
     wire::NameRecord record;
     if (auto node = catalogue_->node(job.object)) {
-      record = name_record(*node);
+      record = name_record(*catalogue_, *node);
       record.set_durability(static_cast<wire::Durability>(catalogue_->durability_set_for(node->id)));
     } else {
       // The name is gone: a record without a kind says so.

@@ -259,7 +259,7 @@ Task<Result<Version>> Resync::bring_checkpoint(std::string source, Node node, Ve
   request.set_file_id(number(node.id));
   request.set_epoch(number(pair->epoch));
   *request.mutable_request() = record.request();
-  *request.mutable_name() = name_record(node);
+  *request.mutable_name() = short_name_record(*catalogue_, node);
   request.set_user(record.user());
   request.set_tag(record.tag());
   to_wire(expected, request.mutable_expected());
@@ -278,7 +278,7 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
     change.set_file_id(number(node.id));
     change.set_epoch(epoch);
     *change.mutable_request() = record.request();
-    *change.mutable_name() = name_record(node);
+    *change.mutable_name() = short_name_record(*catalogue_, node);
     change.set_mode(record.mode());
     change.set_modified_us(record.modified_us());
     change.set_user(record.user());

@@ -30,7 +30,9 @@ void add_set_aside_events(Catalogue& catalogue, const std::string& server, const
   }
 }
 
-wire::NameRecord name_record(const Node& node) {
+namespace {
+
+wire::NameRecord record_of(Catalogue& catalogue, const Node& node, uint32_t users_max) {
   wire::NameRecord record;
   record.set_object_id(number(node.id));
   record.set_kind(static_cast<wire::NodeKind>(node.kind));
@@ -42,7 +44,24 @@ wire::NameRecord name_record(const Node& node) {
   record.set_modified_us(node.modified_us);
   record.set_link_target(node.link_target);
   record.set_meta_version(node.meta_version);
+  auto list = catalogue.access_list(node.id, "", users_max + 1);
+  if (list.size() > users_max) {
+    list.pop_back();
+    record.set_shortened(true);
+    record.set_meta_version(node.meta_version - 1);
+  }
+  for (const AccessRow& row : list) {
+    (row.right == Right::kWrite ? record.add_writers() : record.add_readers())->assign(row.user);
+  }
   return record;
+}
+
+}  // namespace
+
+wire::NameRecord name_record(Catalogue& catalogue, const Node& node) { return record_of(catalogue, node, kAccessListMax); }
+
+wire::NameRecord short_name_record(Catalogue& catalogue, const Node& node) {
+  return record_of(catalogue, node, kNameRecordListMax);
 }
 
 Node node_of(const wire::NameRecord& record) {

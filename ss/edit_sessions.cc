@@ -244,6 +244,12 @@ void EditSessions::give_way(FileId file) {
   for (WriteId id : locks_.of_file(file)) end(id, "a newer version of the file came back with a failed server");
 }
 
+void EditSessions::drop(FileId file, const std::string& user) {
+  for (const SentenceLock& held : locks_.list(file)) {
+    if (held.user == user) end(held.id, "access to the file was taken away");
+  }
+}
+
 void EditSessions::drop_all() {
   for (const auto& [id, session] : sessions_) locks_.release(id);
   sessions_.clear();

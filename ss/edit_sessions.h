@@ -58,6 +58,8 @@ class EditSessions {
   // NOT_FOUND: nobody writes that sentence.
   Status break_lock(FileId file, uint64_t sentence);
 
+  // The user may not write that file any more.
+  void drop(FileId file, const std::string& user);
   void connection_closed(ConnectionId owner);
   // A version that only the other half had comes back: what is being written was begun without it.
   void give_way(FileId file);

@@ -42,6 +42,7 @@ struct Change {
   uint32_t mode = 0;
   int64_t modified_us = 0;
   wire::NameRecord name;
+  uint64_t access_generation = UINT64_MAX;  // Of the capability; the name node's own changes have none.
   bool exclusive = false;  // EXISTS if there is a version.
   Version expected;        // If set: CONFLICT unless it is the newest.
   Bytes edit_record;

@@ -1,6 +1,7 @@
 // understudy-ss: a storage server as a process.
 #include <CLI/CLI.hpp>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 #include <string>
@@ -51,6 +52,7 @@ Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, Status* en
 }
 
 int run_main(int argc, char** argv) {
+  umask(077);  // What users store is nobody else's on this machine.
   Arguments arguments;
   auto& server = arguments.server;
   auto& flags = arguments.flags;

@@ -150,6 +150,7 @@ wire::RegisterRequest NameNodeLink::registration() {
 
 Task<Status> NameNodeLink::register_here(Peer* peer) {
   auto request = registration();
+  Instant asked = state_->env.clock.now();
   CO_ASSIGN_OR_RETURN(
       auto reply, co_await call<wire::RegisterReply>(peer, wire::REGISTER, request, kRegisterTimeout));
   if (!state_->cluster_id.empty() && state_->cluster_id != reply.cluster_id()) {
@@ -167,6 +168,9 @@ Task<Status> NameNodeLink::register_here(Peer* peer) {
   if (reply.edit_idle_limit_ms() > 0) state_->edits.set_idle_limit(milliseconds(reply.edit_idle_limit_ms()));
   state_->pair = reply.pair();
   second_copies_->learn(reply.second_copy());
+  state_->guard.set_keys(reply.capability_keys());
+  state_->guard.learn_time(reply.server_time_us(), asked);
+  state_->guard.registered(reply.server_time_us());
   announcer_->go_on_behind(Lsn{reply.announced_lsn()});
   registered_ = true;
   second_copies_->set_name_node(peer);
@@ -219,6 +223,7 @@ wire::HeartbeatRequest NameNodeLink::heartbeat_request() const {
   request.set_files(state_->store->file_count());
   request.set_bytes(state_->store->byte_count());
   request.set_divergent(state_->store->divergent_count());
+  request.set_capability_key(state_->guard.newest_key());
   if (auto space = state_->env.disk.space(state_->options.folder)) {
     request.set_disk_free_bytes(space->free_bytes);
   }
@@ -241,6 +246,8 @@ Task<void> NameNodeLink::heartbeat(Peer* peer) {
     co_return;
   }
   second_copies_->learn(reply->second_copy());
+  if (!reply->capability_keys().empty()) state_->guard.set_keys(reply->capability_keys());
+  state_->guard.learn_time(reply->name_node_time_us(), sent);
   auto& fence = state_->fence;
   fence.grant(Epoch{reply->lease_epoch()}, sent + std::chrono::milliseconds(reply->lease_ms()));
   if (reply->lease_epoch() != 0 || fence.serving() == kNoEpoch || fence.lease_live(state_->env.clock.now())) {

@@ -7,6 +7,7 @@
 
 #include "common/env/env.h"
 #include "common/env/sync.h"
+#include "ss/capability_guard.h"
 #include "ss/change_table.h"
 #include "ss/core/document.h"
 #include "ss/core/epoch_fence.h"
@@ -69,6 +70,7 @@ struct ServerState {
   StorageServerOptions options;
   FileStore* store;
   EpochFence fence;
+  CapabilityGuard guard;
   FileGates gates;
   Uploads uploads;
   TextIndex text_index;

@@ -161,6 +161,7 @@ class ClientTest : public testing::Test {
     cluster_.location.set_file_id(7);
     cluster_.location.set_kind(wire::KIND_FILE);
     cluster_.location.set_pair("ss1");
+    cluster_.location.set_right(wire::RIGHT_OWN);
     acts("ss1", 1);
     SessionOptions options;
     options.name_nodes = {"nm:7000"};

@@ -42,6 +42,19 @@ Task<Status> run_view(Shell* shell, Command command);
 Task<Status> run_search(Shell* shell, Command command);
 Task<Status> run_cd(Shell* shell, Command command);
 Task<Status> run_pwd(Shell* shell, Command command);
+// people.cc
+Task<Status> run_add_user(Shell* shell, Command command);
+Task<Status> run_passwd(Shell* shell, Command command);
+Task<Status> run_login(Shell* shell, Command command);
+Task<Status> run_who_am_i(Shell* shell, Command command);
+Task<Status> run_list(Shell* shell, Command command);
+Task<Status> run_add_access(Shell* shell, Command command);
+Task<Status> run_rem_access(Shell* shell, Command command);
+Task<Status> run_request_access(Shell* shell, Command command);
+Task<Status> run_view_requests(Shell* shell, Command command);
+Task<Status> run_approve(Shell* shell, Command command);
+Task<Status> run_deny(Shell* shell, Command command);
+Task<Status> run_rotate_keys(Shell* shell, Command command);
 // cluster.cc
 Task<Status> run_status(Shell* shell, Command command);
 Task<Status> run_events(Shell* shell, Command command);
