@@ -10,6 +10,7 @@
 #include "bench/baselines.h"
 #include "bench/workloads.h"
 #include "client/local_cluster.h"
+#include "client/trusted.h"
 #include "common/uv/uv_runtime.h"
 
 namespace understudy::bench {
@@ -90,6 +91,7 @@ Task<void> run(Env& env, Program* program) {
 int main(int argc, char** argv) {
   Program program;
   uint32_t seconds = 5;
+  bool insecure = false;
   CLI::App app("Measures a cluster: one JSON line for each measurement, and for the baseline and the ratio where there is one.");
   app.add_option("operations", program.operations, "put get stat delete big failover; baselines alone: plain loopback copy")->required();
   app.add_option("--data", program.options.cluster, "a local cluster's folder, as `understudy up --data` made it");
@@ -102,6 +104,7 @@ int main(int argc, char** argv) {
   app.add_option("--rate", program.options.rate, "failover: operations a second and client")->capture_default_str();
   app.add_option("--event", program.options.event, "failover: a shell command, run after a third of the time");
   app.add_option("--scratch", program.scratch, "a folder for the baselines' files; default: beside the cluster's, else the working folder");
+  app.add_flag("--insecure", insecure, "the cluster runs without TLS");
   CLI11_PARSE(app, argc, argv);
   program.options.time = std::chrono::seconds(seconds);
 
@@ -121,13 +124,22 @@ int main(int argc, char** argv) {
     }
     program.options.name_nodes = *addresses;
   }
+  client::ClientOptions whom;
+  whom.name_nodes = program.options.name_nodes;
+  whom.data = program.options.cluster;
+  whom.insecure = insecure ? "yes" : "";
   if (program.scratch.empty()) program.scratch = program.options.cluster.empty() ? "." : program.options.cluster;
   program.scratch += fmt::format("/bench-scratch.{}", getpid());
   std::filesystem::create_directories(program.scratch);
 
   {
     UvRuntime runtime;
-    runtime.run(run(runtime.env(), &program));
+    client::ClientNet net(runtime.env());
+    if (auto set = needs_cluster ? net.set(whom, program.options.cluster) : Status(); !set) {
+      fmt::print(stderr, "error: {}\n", set.error().to_string());
+      return 1;
+    }
+    runtime.run(run(net.env(), &program));
   }
   std::filesystem::remove_all(program.scratch);
   return program.failed ? 1 : 0;

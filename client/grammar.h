@@ -21,7 +21,8 @@ enum class CommandId : uint8_t {
   kCreate, kRead, kPut, kGet, kAppend, kDelete, kInfo, kHistory, kUndo, kUndelete, kWait,
   kWrite, kCheckpoint, kListCheckpoints, kViewCheckpoint, kRevert,
   kCreateFolder, kDeleteFolder, kMove, kViewFolder, kView, kSearch, kCd, kPwd,
-  kStatus, kExplain, kEvents, kPromote, kHandback, kDrain, kReplace,
+  kStatus, kExplain, kEvents, kPromote, kHandback, kDrain, kReplace, kAuthority, kJoinToken,
+  kJoinTokens, kRevokeToken, kRotateAuthority,
   kHelp, kExit,
   kLater,  // Known by name, not built yet.
 };

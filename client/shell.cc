@@ -43,6 +43,11 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kHandback: return run_handback;
     case CommandId::kDrain: return run_drain;
     case CommandId::kReplace: return run_replace;
+    case CommandId::kAuthority: return run_authority;
+    case CommandId::kJoinToken: return run_join_token;
+    case CommandId::kJoinTokens: return run_join_tokens;
+    case CommandId::kRevokeToken: return run_revoke_token;
+    case CommandId::kRotateAuthority: return run_rotate_authority;
     case CommandId::kHelp: return run_help;
     case CommandId::kExit: return run_exit;
     case CommandId::kLater: break;

@@ -137,6 +137,9 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kUndeleteIntent: return undelete_intent(command.undelete_intent(), change);
     case C::kUndeleteEnd: return undelete_end(command.undelete_end(), change);
     case C::kForgetDeleted: return forget_deleted(command.forget_deleted(), change);
+    case C::kAddJoinToken: return add_join_token(command.add_join_token(), change);
+    case C::kDropJoinToken: return drop_join_token(command.drop_join_token(), change);
+    case C::kSetServerKey: return set_server_key(command.set_server_key(), change);
     case C::kAddEvents: return;
     default: break;  // Also those whose code is yet to come.
   }

@@ -31,12 +31,14 @@ namespace understudy {
 
 namespace wire {
 class AddJobs;
+class AddJoinToken;
 class AnnounceItem;
 class Announced;
 class BeginEpoch;
 class Command;
 class CommandOutcome;
 class CreateFile;
+class DropJoinToken;
 class CreateFolder;
 class CreateLink;
 class InitCluster;
@@ -58,6 +60,7 @@ class ForgetDeleted;
 class PreferPrimary;
 class ReplaceServer;
 class SetAttributes;
+class SetServerKey;
 }  // namespace wire
 
 class Catalogue {
@@ -132,6 +135,10 @@ class Catalogue {
   const Server* server(ServerId id) const;
   const Pair* pair(std::string_view name) const { return store_->pair_named(name); }
   const Pair* pair(PairId id) const;
+
+  // ---- Who may be a server.
+  std::vector<JoinTokenRow> join_tokens() { return answered(store_->join_tokens()); }
+  std::optional<ServerKeyRow> server_key(const std::string& server) { return answered(store_->server_key(server)); }
 
   // ---- Jobs.
   std::vector<Job> jobs(ServerId target, uint64_t after_sequence, uint32_t limit);
@@ -227,6 +234,11 @@ class Catalogue {
   void begin_epoch(const wire::BeginEpoch& command, Change& change);
   void replace_server(const wire::ReplaceServer& command, Change& change);
   void prefer_primary(const wire::PreferPrimary& command, Change& change);
+  // catalogue_trust.cc
+  void add_join_token(const wire::AddJoinToken& command, Change& change);
+  void drop_join_token(const wire::DropJoinToken& command, Change& change);
+  void set_server_key(const wire::SetServerKey& command, Change& change);
+  void forget_server_key(const std::string& server);
   // catalogue_jobs.cc
   void announced(const wire::Announced& command, Change& change);
   void jobs_done(const wire::JobsDone& command, Change& change);

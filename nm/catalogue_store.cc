@@ -57,6 +57,10 @@ constexpr const char* kSteps[] = {
     "CREATE INDEX deleted_by_path ON deleted(path, deleted_us);"
     "CREATE INDEX deleted_by_time ON deleted(deleted_us, id);"
     "CREATE TABLE trashed(folder INTEGER PRIMARY KEY, path TEXT NOT NULL)",
+    // 4: who may join, and whose key a name belongs to.
+    "CREATE TABLE join_tokens(id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, expires_us INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE server_keys(server TEXT PRIMARY KEY, key BLOB NOT NULL, previous BLOB NOT NULL, authority BLOB NOT NULL,"
+    "  expires_us INTEGER NOT NULL) WITHOUT ROWID",
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 

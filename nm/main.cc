@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "common/base/version.h"
+#include "common/tls/tls_net.h"
 #include "common/uv/server_process.h"
 #include "common/uv/uv_runtime.h"
 #include "common/wire/audit.h"
@@ -19,6 +20,7 @@ struct Flags : ServerFlags {
   std::string listen = "127.0.0.1:7400";
   uint64_t id = 1;
   std::string heartbeat_interval = "1s";
+  std::string certificate_lifetime = "720h";
   uint32_t heartbeat_misses = 3;
   std::string edit_idle_limit = "10m";
   std::string rebuild_from, rebuild_without;
@@ -78,6 +80,9 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   options.retention.versions = flags.retain_versions;
   ASSIGN_OR_RETURN(options.retention.age, retention_time("--retain-age", flags.retain_age, 0));
   ASSIGN_OR_RETURN(options.retention.deleted, retention_time("--retain-deleted", flags.retain_deleted, -1));
+  ASSIGN_OR_RETURN(options.certificate_lifetime, parse_duration(flags.certificate_lifetime));
+  if (options.certificate_lifetime < std::chrono::seconds(3)) return fail(Code::kInvalid, "--certificate-lifetime is at least 3s");
+  RETURN_IF_ERROR(check_insecure(flags, {flags.listen}));
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -103,9 +108,13 @@ Task<void> tell_address(NameNode* node, std::string folder) {
 }
 
 Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags, Status* ended) {
+  TlsCredentials credentials;
+  TlsNet tls(runtime->env(), &credentials);
+  Env env = tls.env();
+  if (flags.insecure.empty()) options.tls = &tls;
   std::unique_ptr<LineSink> audit_file;
   std::optional<Audit> audit;
-  NameNode node(runtime->env(), options);
+  NameNode node(flags.insecure.empty() ? env : runtime->env(), options);
   // The log is opened once the folder is ours: a refused start leaves no trace in it.
   *ended = node.claim_folder();
   if (*ended) *ended = open_server_log(flags);
@@ -115,6 +124,7 @@ Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags,
   if (!*ended) co_return;
   audit_file = *std::move(opened);
   if (audit_file) node.set_observer(&audit.emplace(runtime->env(), audit_file.get(), flags.audit == "json"));
+  if (!flags.insecure.empty()) log_warning(kInsecureWarning);
   TaskGroup beside(runtime->env().executor);
   beside.spawn(stop_by_signal(runtime, &node));
   beside.spawn(tell_address(&node, options.folder));
@@ -141,6 +151,8 @@ int run(int argc, char** argv) {
   app.add_option("--retain-versions", flags.retain_versions, "Older versions kept of each file; 0: all");
   app.add_option("--retain-age", flags.retain_age, "Older versions go after so long, however few; all: none does");
   app.add_option("--retain-deleted", flags.retain_deleted, "How long a deleted file can come back; all: for ever");
+  app.add_option("--certificate-lifetime", flags.certificate_lifetime, "How long a server's certificate lasts; it renews itself at two thirds");
+  app.add_flag("--insecure{yes}", flags.insecure, "Plaintext, on this machine only; --insecure=force: anywhere");
   app.add_option("--durability", flags.durability, "async (sync: later)");
   app.add_option("--replication-path", flags.replication_path, "relay (direct: later)");
   app.add_option("--hints", flags.hints, "off (on: later)");

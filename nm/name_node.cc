@@ -12,6 +12,7 @@
 #include "nm/namespace_calls.h"
 #include "nm/raft_bridge.h"
 #include "nm/rebuild.h"
+#include "nm/trust_calls.h"
 
 namespace understudy {
 namespace {
@@ -41,6 +42,8 @@ Reserve reserve_for(const wire::Command& command) {
     case wire::Command::kPurgeNodes:
     case wire::Command::kForgetDeleted:
     case wire::Command::kUndeleteEnd:
+    case wire::Command::kSetServerKey:
+    case wire::Command::kDropJoinToken:
     case wire::Command::kAnnounced:
     case wire::Command::kJobsDone:
     case wire::Command::kAddJobs: return Reserve::kHalf;
@@ -138,7 +141,8 @@ Status NameNode::claim_folder() {
   }
   // Only what a start that was cut short, or whoever starts servers, leaves behind.
   constexpr std::string_view kLeftBehind[] = {"lock", "pid", "pid.new", "address", "address.new", "log", "audit", "stderr",
-                                              "raft", "lost+found"};
+                                              "raft", "lost+found", "authority.pem", "authority.pem.new", "ca.pem", "ca.pem.new",
+                                              "join-token", "join-token.new"};
   // A rebuilding that did not come to its end.
   constexpr std::string_view kRebuilding[] = {"catalogue.new", "catalogue.new-wal", "catalogue.new-shm", "rebuild.db",
                                               "rebuild.db-wal", "rebuild.db-shm"};
@@ -190,6 +194,11 @@ Task<Status> NameNode::open() {
   raft_ = *std::move(bridge);
   CO_RETURN_IF_ERROR(co_await found_cluster());
 
+  if (options_.tls) {
+    TrustOptions trust{options_.folder, "nm" + std::to_string(options_.id), options_.certificate_lifetime};
+    trust_ = std::make_unique<TrustCalls>(env_, std::move(trust), options_.tls, catalogue_.get(), this);
+    CO_RETURN_IF_ERROR(co_await trust_->open());
+  }
   auto listener = env_.net.listen(options_.listen);
   if (!listener) co_return std::unexpected(listener.error());
   listener_ = *std::move(listener);
@@ -204,6 +213,7 @@ Task<Status> NameNode::open() {
   failover_->begin();
   tasks_.spawn(failover_->run());
   tasks_.spawn(accept());
+  if (trust_) tasks_.spawn(trust_->run());
   tasks_.spawn(keep_house());
   log_info("name node " + std::to_string(options_.id) + " of cluster " + catalogue_->cluster_id() + " listens on " + address_);
   co_return Status{};
@@ -347,7 +357,15 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(SearchRequest, request);
       co_return reply_with(names_->search(request));
     }
-    case wire::STATUS: co_return make_reply(cluster_->status());
+    case wire::STATUS: {
+      auto status = cluster_->status();
+      for (auto& pair : *status.mutable_pairs()) {
+        for (auto& member : *pair.mutable_members()) {
+          if (trust_) trust_->describe(member.server(), &member);
+        }
+      }
+      co_return make_reply(status);
+    }
     case wire::EVENTS: {
       PARSE(EventsRequest, request);
       co_return make_reply(co_await cluster_->events(std::move(request)));
@@ -383,6 +401,7 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       if (!session->peer->identity().may_be(PeerIdentity::Role::kStorageServer, server)) {
         co_return fail(Code::kDenied, not_who_it_says(session->peer->identity(), server));
       }
+      if (trust_) CO_RETURN_IF_ERROR(trust_->check_key(session->peer->identity()));
       auto reply = co_await failover_->handle_register(session->peer, std::move(request));
       if (reply) session->server = server;
       if (reply) reply->set_edit_idle_limit_ms(options_.edit_idle_limit / std::chrono::milliseconds(1));
@@ -394,7 +413,9 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(HeartbeatRequest, request);
       CO_RETURN_IF_ERROR(speaks_for(request.server()));
       CO_RETURN_IF_ERROR(co_await raft_->barrier());
-      co_return make_reply(failover_->handle_heartbeat(request));
+      auto reply = failover_->handle_heartbeat(request);
+      if (trust_) reply.set_trust_generation(trust_->generation());
+      co_return make_reply(reply);
     }
     case wire::ANNOUNCE: {
       PARSE(AnnounceRequest, request);
@@ -416,6 +437,12 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       reply.set_announced_lsn(outcome->announced_lsn());
       co_return make_reply(reply);
     }
+    case wire::ENROLL:
+    case wire::AUTHORITY:
+    case wire::ISSUE_TOKEN:
+    case wire::LIST_TOKENS:
+    case wire::REVOKE_TOKEN:
+    case wire::ROTATE_AUTHORITY: co_return co_await dispatch_trust(session, type, std::move(message));
     case wire::LEAVE: {
       PARSE(LeaveRequest, request);
       CO_RETURN_IF_ERROR(speaks_for(request.server()));
@@ -424,7 +451,31 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
     }
     default: co_return fail(Code::kInvalid, "message type " + std::to_string(type) + " is not a name node's");
   }
-#undef PARSE
 }
+
+Task<Result<Reply>> NameNode::dispatch_trust(Session* session, uint16_t type, Bytes message) {
+  if (!trust_) co_return fail(Code::kInvalid, "this cluster runs with --insecure: it has no certificates and no tokens");
+  switch (type) {
+    case wire::ENROLL: {
+      PARSE(EnrollRequest, request);
+      co_return reply_with(co_await trust_->enroll(std::move(request), session->peer->identity()));
+    }
+    case wire::AUTHORITY: co_return make_reply(trust_->authority());
+    case wire::ISSUE_TOKEN: {
+      PARSE(IssueTokenRequest, request);
+      co_return reply_with(co_await trust_->issue_token(std::move(request)));
+    }
+    case wire::LIST_TOKENS: co_return make_reply(trust_->list_tokens());
+    case wire::REVOKE_TOKEN: {
+      PARSE(RevokeTokenRequest, request);
+      co_return reply_with(co_await trust_->revoke_token(std::move(request)));
+    }
+    default: {
+      PARSE(RotateAuthorityRequest, request);
+      co_return reply_with(co_await trust_->rotate(std::move(request)));
+    }
+  }
+}
+#undef PARSE
 
 }  // namespace understudy

@@ -26,6 +26,8 @@ class ClusterCalls;
 class FailoverDriver;
 class NamespaceCalls;
 class RaftBridge;
+class TlsNet;
+class TrustCalls;
 
 struct NameNodeOptions {
   std::string folder;
@@ -34,6 +36,8 @@ struct NameNodeOptions {
   MonitorSettings monitor;
   Retention retention;
   size_t clients_max = 8000;  // Connections at once.
+  TlsNet* tls = nullptr;      // What the Env's network is; nullptr: no certificates (--insecure, the simulator).
+  Duration certificate_lifetime = std::chrono::hours(30 * 24);  // Of servers.
   Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
   // Not empty: the folder has no catalogue, and it is rebuilt from what these servers know
   // (nm/rebuild.h). Those of `rebuild_without` may come later.
@@ -69,6 +73,7 @@ class NameNode : public Proposer {
   Task<void> accept();
   Task<void> serve(std::unique_ptr<Connection> connection);
   Task<Result<Reply>> dispatch(Session* session, uint16_t type, Bytes message);
+  Task<Result<Reply>> dispatch_trust(Session* session, uint16_t type, Bytes message);
   Result<Reply> hello(Session* session, const wire::HelloRequest& request);
   Task<void> keep_house();
   void fatal(Error error);
@@ -86,6 +91,7 @@ class NameNode : public Proposer {
   std::unique_ptr<FailoverDriver> failover_;
   std::unique_ptr<NamespaceCalls> names_;
   std::unique_ptr<ClusterCalls> cluster_;
+  std::unique_ptr<TrustCalls> trust_;  // nullptr: without certificates.
   std::unique_ptr<Listener> listener_;
   Promise<Status> ended_;
   Promise<Unit> started_;

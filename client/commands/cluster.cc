@@ -72,6 +72,7 @@ Json member_object(const wire::MemberStatus& member) {
   object.number("oldest_job_ms", member.oldest_job_ms()).count("resync_done", member.resync_done());
   object.count("resync_total", member.resync_total()).count("divergent", member.divergent());
   object.count("disk_free_bytes", member.disk_free_bytes()).text("store_id", member.store_id());
+  object.number("certificate_expires_us", member.certificate_expires_us()).truth("old_authority", member.old_authority());
   return object;
 }
 
