@@ -17,6 +17,8 @@ for clients in ${CLIENTS:-8 32}; do
 done
 "$bin/understudy-bench" $insecure --data "$cluster" --clients 1 --big-bytes "${BIG_BYTES:-268435456}" big
 
+"$bin/understudy-bench" $insecure --data "$cluster" --clients "${IDLE:-2000}" idle
+
 # The acting primary dies, then comes back and takes over again; then it hangs instead.
 for event in KILL STOP; do
   "$bin/understudy-bench" $insecure --data "$cluster" --clients 8 --seconds 15 failover \

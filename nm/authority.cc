@@ -11,7 +11,6 @@ namespace {
 
 constexpr char kKeyFile[] = "/authority.pem";
 constexpr char kPublicFile[] = "/ca.pem";
-constexpr uint32_t kSecretMode = 0600;
 constexpr uint32_t kPublicMode = 0644;
 constexpr uint32_t kFileSizeMax = 64 << 10;
 constexpr auto kAuthorityLifetime = std::chrono::hours(24 * 365 * 10);
@@ -83,7 +82,7 @@ Task<Status> ClusterAuthority::store(Signer signer, std::vector<Bytes> crossed, 
   std::string secret = to_pem(kPemPrivateKey, signer.private_key) + to_pem(kPemCertificate, signer.certificate);
   for (const Bytes& certificate : crossed) secret += to_pem(kPemCertificate, certificate);
   for (const Bytes& certificate : previous) secret += to_pem(kPemCertificate, certificate);
-  CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + kKeyFile, std::move(secret), kSecretMode));
+  CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + kKeyFile, std::move(secret), kSecretFileMode));
   CO_RETURN_IF_ERROR(use(std::move(signer), std::move(crossed), std::move(previous)));
   std::string believed_text;
   for (const Bytes& certificate : believed()) believed_text += to_pem(kPemCertificate, certificate);

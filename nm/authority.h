@@ -19,6 +19,9 @@
 
 namespace understudy {
 
+inline constexpr char kJoinTokenFile[] = "/join-token";
+inline constexpr uint32_t kSecretFileMode = 0600;
+
 struct AuthorityOptions {
   std::string folder;
   std::string name_node;                                // "nm1"

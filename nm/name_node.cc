@@ -6,6 +6,7 @@
 #include "common/base/path.h"
 #include "common/wire/call.h"
 #include "common/wire/understudy.pb.h"
+#include "nm/authority.h"
 #include "nm/catalogue_db.h"
 #include "nm/cluster_calls.h"
 #include "nm/failover_driver.h"
@@ -163,8 +164,8 @@ Status NameNode::claim_folder() {
   return {};
 }
 
-Task<Status> NameNode::rebuild() {
-  Rebuild rebuild(env_, {options_.folder, options_.listen, options_.id, options_.rebuild_from, options_.rebuild_without});
+Task<Status> NameNode::rebuild(const ClusterAuthority* authority) {
+  Rebuild rebuild(env_, {options_.folder, options_.listen, options_.id, options_.rebuild_from, options_.rebuild_without, authority});
   CO_RETURN_IF_ERROR(co_await rebuild.run());
   // Those who came to be listed find it where it was.
   options_.listen = rebuild.address();
@@ -173,7 +174,12 @@ Task<Status> NameNode::rebuild() {
 
 Task<Status> NameNode::open() {
   if (!lock_) CO_RETURN_IF_ERROR(claim_folder());
-  if (!options_.rebuild_from.empty()) CO_RETURN_IF_ERROR(co_await rebuild());
+  std::unique_ptr<ClusterAuthority> authority;
+  if (options_.tls) {
+    AuthorityOptions wanted{options_.folder, "nm" + std::to_string(options_.id), options_.certificate_lifetime};
+    CO_ASSIGN_OR_RETURN(authority, co_await ClusterAuthority::open(env_, std::move(wanted), options_.tls->credentials()));
+  }
+  if (!options_.rebuild_from.empty()) CO_RETURN_IF_ERROR(co_await rebuild(authority.get()));
   auto on_fatal = [this](Error error) { fatal(std::move(error)); };
   auto catalogue = Catalogue::open(env_, options_.folder + "/" + kCatalogueFile, on_fatal);
   if (!catalogue) co_return std::unexpected(catalogue.error());
@@ -195,8 +201,7 @@ Task<Status> NameNode::open() {
   CO_RETURN_IF_ERROR(co_await found_cluster());
 
   if (options_.tls) {
-    TrustOptions trust{options_.folder, "nm" + std::to_string(options_.id), options_.certificate_lifetime};
-    trust_ = std::make_unique<TrustCalls>(env_, std::move(trust), options_.tls, catalogue_.get(), this);
+    trust_ = std::make_unique<TrustCalls>(env_, TrustOptions{options_.folder}, options_.tls, std::move(authority), catalogue_.get(), this);
     CO_RETURN_IF_ERROR(co_await trust_->open());
   }
   auto listener = env_.net.listen(options_.listen);

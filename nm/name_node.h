@@ -22,6 +22,7 @@
 namespace understudy {
 
 class Catalogue;
+class ClusterAuthority;
 class ClusterCalls;
 class FailoverDriver;
 class NamespaceCalls;
@@ -68,7 +69,7 @@ class NameNode : public Proposer {
   class Session;
 
   Task<Status> open();
-  Task<Status> rebuild();
+  Task<Status> rebuild(const ClusterAuthority* authority);
   Task<Status> found_cluster();
   Task<void> accept();
   Task<void> serve(std::unique_ptr<Connection> connection);

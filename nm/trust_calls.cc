@@ -15,8 +15,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr char kTokenFile[] = "/join-token";
-constexpr uint32_t kSecretMode = 0600;
 constexpr uint32_t kTokenSizeMax = 4096;
 constexpr Duration kLookEvery = 1s;
 constexpr Duration kTokenLifetimeMin = 10s;
@@ -27,14 +25,11 @@ int64_t microseconds(WallTime time) { return time.time_since_epoch().count(); }
 
 }  // namespace
 
-TrustCalls::TrustCalls(Env& env, TrustOptions options, TlsNet* tls, Catalogue* catalogue, Proposer* proposer)
-    : env_(env), options_(std::move(options)), tls_(tls), catalogue_(catalogue), proposer_(proposer) {}
+TrustCalls::TrustCalls(Env& env, TrustOptions options, TlsNet* tls, std::unique_ptr<ClusterAuthority> authority,
+                       Catalogue* catalogue, Proposer* proposer)
+    : env_(env), options_(std::move(options)), tls_(tls), catalogue_(catalogue), proposer_(proposer), authority_(std::move(authority)) {}
 
-Task<Status> TrustCalls::open() {
-  AuthorityOptions authority{options_.folder, options_.name_node, options_.certificate_lifetime};
-  CO_ASSIGN_OR_RETURN(authority_, co_await ClusterAuthority::open(env_, std::move(authority), tls_->credentials()));
-  co_return co_await refresh_token_file();
-}
+Task<Status> TrustCalls::open() { return refresh_token_file(); }
 
 Task<void> TrustCalls::run() {
   while (true) {
@@ -48,7 +43,7 @@ Task<void> TrustCalls::run() {
 
 // The token in DATA/join-token always has half of its time left, and is known here.
 Task<Status> TrustCalls::refresh_token_file() {
-  std::string path = options_.folder + kTokenFile;
+  std::string path = options_.folder + kJoinTokenFile;
   auto text = co_await read_small_file(env_, path, kTokenSizeMax);
   auto token = text ? parse_join_token(*text) : fail(Code::kNotFound, "none");
   bool good = token && token->authority == authority_->fingerprint() &&
@@ -56,7 +51,7 @@ Task<Status> TrustCalls::refresh_token_file() {
               std::ranges::any_of(catalogue_->join_tokens(), [&](const JoinTokenRow& row) { return row.id == token->id; });
   if (good) co_return Status();
   CO_ASSIGN_OR_RETURN(JoinToken fresh, co_await make_token(options_.token_lifetime));
-  co_return co_await replace_small_file(env_, path, join_token_text(fresh) + "\n", kSecretMode);
+  co_return co_await replace_small_file(env_, path, join_token_text(fresh) + "\n", kSecretFileMode);
 }
 
 Task<Result<JoinToken>> TrustCalls::make_token(Duration lifetime) {

@@ -22,17 +22,16 @@ class TlsNet;
 
 struct TrustOptions {
   std::string folder;
-  std::string name_node;
-  Duration certificate_lifetime = std::chrono::hours(30 * 24);
   Duration token_lifetime = std::chrono::hours(24);
 };
 
 class TrustCalls {
  public:
   // All pointers outlive it.
-  TrustCalls(Env& env, TrustOptions options, TlsNet* tls, Catalogue* catalogue, Proposer* proposer);
+  TrustCalls(Env& env, TrustOptions options, TlsNet* tls, std::unique_ptr<ClusterAuthority> authority, Catalogue* catalogue,
+             Proposer* proposer);
 
-  // Makes or reads the authority; from then on the name node can prove itself.
+  // Sees that there is a join token in the folder.
   Task<Status> open();
   // Until it is destroyed.
   Task<void> run();

@@ -297,7 +297,7 @@ Task<void> HostileTransport::bombs() {
   EXPECT_LT(resident_bytes(), before + (64 << 20));
 }
 
-// As many as a test should open; bench/run.sh idle does ten thousand.
+// As many as a test should open; `understudy-bench --clients 10000 idle` does the rest.
 Task<void> HostileTransport::idle_crowd() {
   constexpr int kCrowd = 500;
   Env& env = party(believer());
