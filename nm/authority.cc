@@ -72,10 +72,18 @@ Task<Status> ClusterAuthority::load_or_make() {
   }
   if (signer.certificate.empty()) co_return damaged("has no certificate for its key");
   CO_RETURN_IF_ERROR(use(std::move(signer), std::move(crossed), std::move(previous)));
-  // Whoever changed it may have changed only one of the two.
-  std::string believed_text;
-  for (const Bytes& certificate : believed()) believed_text += to_pem(kPemCertificate, certificate);
-  co_return co_await replace_small_file(env_, options_.folder + kPublicFile, std::move(believed_text), kPublicMode);
+  // Whoever changed the one file last may have died before the other.
+  co_return co_await show_believed();
+}
+
+// Writes only what differs: a name node starts on a full disk too.
+Task<Status> ClusterAuthority::show_believed() {
+  const std::string path = options_.folder + kPublicFile;
+  std::string text;
+  for (const Bytes& certificate : believed()) text += to_pem(kPemCertificate, certificate);
+  auto standing = co_await read_small_file(env_, path, kFileSizeMax);
+  if (standing && *standing == text) co_return Status();
+  co_return co_await replace_small_file(env_, path, std::move(text), kPublicMode);
 }
 
 Task<Status> ClusterAuthority::store(Signer signer, std::vector<Bytes> crossed, std::vector<Bytes> previous) {
@@ -84,9 +92,7 @@ Task<Status> ClusterAuthority::store(Signer signer, std::vector<Bytes> crossed, 
   for (const Bytes& certificate : previous) secret += to_pem(kPemCertificate, certificate);
   CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + kKeyFile, std::move(secret), kSecretFileMode));
   CO_RETURN_IF_ERROR(use(std::move(signer), std::move(crossed), std::move(previous)));
-  std::string believed_text;
-  for (const Bytes& certificate : believed()) believed_text += to_pem(kPemCertificate, certificate);
-  co_return co_await replace_small_file(env_, options_.folder + kPublicFile, std::move(believed_text), kPublicMode);
+  co_return co_await show_believed();
 }
 
 Status ClusterAuthority::use(Signer signer, std::vector<Bytes> crossed, std::vector<Bytes> previous) {

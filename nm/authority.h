@@ -56,6 +56,7 @@ class ClusterAuthority {
  private:
   ClusterAuthority(Env& env, AuthorityOptions options, TlsCredentials* credentials);
   Task<Status> load_or_make();
+  Task<Status> show_believed();
   Task<Status> store(Signer signer, std::vector<Bytes> crossed, std::vector<Bytes> previous);
   Status use(Signer signer, std::vector<Bytes> crossed, std::vector<Bytes> previous);
   Status show_own();
