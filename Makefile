@@ -30,7 +30,7 @@ LDFLAGS := -fuse-ld=lld-19 -pthread $(MODE_FLAGS)
 # Programs allocate with jemalloc: a tenth less processor time for a small put (docs/decisions/0001).
 # The sanitizers bring their own.
 PROGRAM_LDLIBS := $(if $(filter release,$(MODE)),-ljemalloc)
-LDLIBS := -luv -lsqlite3 -lcrypto -lprotobuf -lraft -lspdlog -lfmt -ledit
+LDLIBS := -luv -lsqlite3 -lssl -lcrypto -lprotobuf -lraft -lspdlog -lfmt -ledit
 TEST_LDLIBS := -lgmock -lgtest -lgtest_main
 
 PROTOS := $(wildcard common/wire/*.proto)

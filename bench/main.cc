@@ -11,12 +11,16 @@
 #include "bench/workloads.h"
 #include "client/credentials.h"
 #include "client/local_cluster.h"
+#include "client/trusted.h"
+#include "common/uv/server_process.h"
 #include "common/uv/uv_runtime.h"
+#include "common/wire/call.h"
+#include "common/wire/understudy.pb.h"
 
 namespace understudy::bench {
 namespace {
 
-const std::set<std::string> kStoreOperations = {"put", "get", "stat", "delete", "big", "failover"};
+const std::set<std::string> kStoreOperations = {"put", "get", "stat", "delete", "big", "failover", "idle"};
 const std::set<std::string> kBaselines = {"plain", "loopback", "copy"};
 
 struct Program {
@@ -54,6 +58,56 @@ CopySeconds copy(const Program& program, const std::string& source) {
   return seconds;
 }
 
+uint64_t resident_kib(const std::string& process) {
+  std::ifstream status("/proc/" + process + "/status");
+  std::string word;
+  uint64_t kib = 0;
+  while (status >> word && word != "VmRSS:") {}
+  status >> kib;
+  return kib;
+}
+
+Task<void> run_peer(std::shared_ptr<Peer> peer) { co_await peer->run(); }
+
+Task<Status> greet(Env* env, Address address, std::vector<std::shared_ptr<Peer>>* peers, TaskGroup* running) {
+  CO_ASSIGN_OR_RETURN(auto connection, co_await env->net.connect(address, std::chrono::seconds(20)));
+  auto peer = std::make_shared<Peer>(*env, std::move(connection), nullptr);
+  running->spawn(run_peer(peer));
+  wire::HelloRequest hello;
+  hello.set_protocol_version(1);
+  hello.set_role(wire::HelloRequest::CLIENT);
+  auto greeted = co_await call<wire::HelloReply>(peer.get(), wire::HELLO, hello, std::chrono::seconds(20));
+  if (!greeted) co_return std::unexpected(greeted.error());
+  peers->push_back(std::move(peer));
+  co_return Status();
+}
+
+// So many connections that say hello and then nothing, to the name node: what each costs it, and what it answers meanwhile.
+Task<Status> idle(Env& env, const Options* options) {
+  std::string name_node;
+  std::ifstream(options->cluster + "/nm1/pid") >> name_node;
+  TaskGroup running(env.executor);
+  std::vector<std::shared_ptr<Peer>> peers;
+  uint64_t before = resident_kib(name_node), own = resident_kib("self");
+  Instant begun = env.clock.now();
+  for (size_t i = 0; i < options->clients; ++i) {
+    CO_RETURN_IF_ERROR(co_await greet(&env, options->name_nodes.front(), &peers, &running));
+  }
+  double seconds = std::chrono::duration<double>(env.clock.now() - begun).count();
+  double count = static_cast<double>(options->clients);
+  uint64_t after = resident_kib(name_node), own_after = resident_kib("self");
+  begun = env.clock.now();
+  auto status = co_await call<wire::StatusReply>(peers.front().get(), wire::STATUS, wire::StatusRequest(), std::chrono::seconds(20));
+  double asked = std::chrono::duration<double>(env.clock.now() - begun).count();
+  if (!status) co_return std::unexpected(status.error());
+  JsonLine().text("op", "idle").number("connections", count).number("connections_per_s", count / seconds)
+      .number("nm_kib_each", (static_cast<double>(after) - static_cast<double>(before)) / count, 1).number("nm_mib", static_cast<double>(after) / 1024)
+      .number("client_kib_each", (static_cast<double>(own_after) - static_cast<double>(own)) / count, 1).number("status_ms", asked * 1000, 2).print();
+  for (auto& peer : peers) peer->close();
+  running.cancel();
+  co_return Status();
+}
+
 Task<void> run(Env& env, Program* program) {
   Workloads workloads(env, program->options);
   const std::string source = program->scratch + "/source";
@@ -74,6 +128,8 @@ Task<void> run(Env& env, Program* program) {
         }
       }
       std::filesystem::remove(source);
+    } else if (operation == "idle") {
+      status = co_await idle(env, &program->options);
     } else if (operation == "failover") {
       status = co_await workloads.failover();
     } else {
@@ -91,8 +147,9 @@ Task<void> run(Env& env, Program* program) {
 int main(int argc, char** argv) {
   Program program;
   uint32_t seconds = 5;
+  bool insecure = false;
   CLI::App app("Measures a cluster: one JSON line for each measurement, and for the baseline and the ratio where there is one.");
-  app.add_option("operations", program.operations, "put get stat delete big failover; baselines alone: plain loopback copy")->required();
+  app.add_option("operations", program.operations, "put get stat delete big failover idle; baselines alone: plain loopback copy")->required();
   app.add_option("--data", program.options.cluster, "a local cluster's folder, as `understudy up --data` made it");
   app.add_option("--nm", program.options.name_nodes, "a name node's HOST:PORT (processor time is then this process's alone)")->delimiter(',');
   app.add_option("--clients", program.options.clients, "how many at once")->check(CLI::Range(1, 10'000))->capture_default_str();
@@ -104,8 +161,10 @@ int main(int argc, char** argv) {
   app.add_option("--rate", program.options.rate, "failover: operations a second and client")->capture_default_str();
   app.add_option("--event", program.options.event, "failover: a shell command, run after a third of the time");
   app.add_option("--scratch", program.scratch, "a folder for the baselines' files; default: beside the cluster's, else the working folder");
+  app.add_flag("--insecure", insecure, "the cluster runs without TLS");
   CLI11_PARSE(app, argc, argv);
   program.options.time = std::chrono::seconds(seconds);
+  (void)room_for_clients();  // Raises the limit of descriptors.
 
   bool needs_cluster = false;
   for (const auto& operation : program.operations) {
@@ -133,13 +192,22 @@ int main(int argc, char** argv) {
     }
     program.options.login = *login;
   }
+  client::ClientOptions whom;
+  whom.name_nodes = program.options.name_nodes;
+  whom.data = program.options.cluster;
+  whom.insecure = insecure ? "yes" : "";
   if (program.scratch.empty()) program.scratch = program.options.cluster.empty() ? "." : program.options.cluster;
   program.scratch += fmt::format("/bench-scratch.{}", getpid());
   std::filesystem::create_directories(program.scratch);
 
   {
     UvRuntime runtime;
-    runtime.run(run(runtime.env(), &program));
+    client::ClientNet net(runtime.env());
+    if (auto set = needs_cluster ? net.set(whom, program.options.cluster) : Status(); !set) {
+      fmt::print(stderr, "error: {}\n", set.error().to_string());
+      return 1;
+    }
+    runtime.run(run(net.env(), &program));
   }
   std::filesystem::remove_all(program.scratch);
   return program.failed ? 1 : 0;

@@ -24,6 +24,7 @@ enum class CommandId : uint8_t {
   kStatus, kExplain, kEvents, kPromote, kHandback, kDrain, kReplace, kSetDurability,
   kAddAccess, kRemAccess, kRequestAccess, kViewRequests, kApprove, kDeny, kList, kAddUser, kPasswd, kWhoAmI, kLogin,
   kRotateKeys,
+  kAuthority, kJoinToken, kJoinTokens, kRevokeToken, kRotateAuthority,
   kHelp, kExit,
   kLater,  // Known by name, not built yet.
 };

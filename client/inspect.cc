@@ -6,6 +6,8 @@
 #include "common/base/path.h"
 #include "common/segment_log/log_reader.h"
 #include "common/sqlite/sqlite_db.h"
+#include "common/tls/certificates.h"
+#include "common/tls/join_token.h"
 #include "common/wire/commands.pb.h"
 #include "ss/records.h"
 
@@ -166,6 +168,40 @@ Status inspect_database(const std::string& path, Output* out) {
   return {};
 }
 
+// Never a key itself: what is shown may be passed on.
+Status inspect_pem(BytesView text, Output* out) {
+  ASSIGN_OR_RETURN(auto blocks, parse_pem(text));
+  for (const PemBlock& block : blocks) {
+    std::string line = block.label == kPemPrivateKey ? "a private key, which is not shown" : block.label;
+    auto facts = block.label == kPemCertificate ? read_certificate(block.content) : fail(Code::kInvalid, "");
+    if (facts) {
+      bool authority = facts->role == PeerIdentity::Role::kNone;
+      std::string what = authority ? facts->self_signed ? "an authority" : "an authority, signed by another"
+                         : facts->role == PeerIdentity::Role::kNameNode ? "name node " + facts->name
+                                                                        : "storage server " + facts->name;
+      line = what + ", " + fingerprint_text(facts->key) + ", until " + format_time(facts->validity.to.time_since_epoch().count());
+    }
+    if (out->json()) {
+      out->object(Json().text("text", line));
+    } else {
+      out->line(line);
+    }
+  }
+  return {};
+}
+
+Status inspect_join_token(BytesView text, Output* out) {
+  ASSIGN_OR_RETURN(JoinToken token, parse_join_token(text));
+  std::string line = "join token " + token.id + " of " + fingerprint_text(token.authority) + ", until " +
+                     format_time(token.expires.time_since_epoch().count()) + "; its secret is not shown";
+  if (out->json()) {
+    out->object(Json().text("text", line));
+  } else {
+    out->line(line);
+  }
+  return {};
+}
+
 }  // namespace
 
 Task<Status> inspect_file(Env& env, std::string path, Output* out) {
@@ -183,6 +219,8 @@ Task<Status> inspect_file(Env& env, std::string path, Output* out) {
     co_return co_await inspecting;
   }
   if (start.starts_with(kSqliteMagic)) co_return inspect_database(path, out);
+  if (start.starts_with("-----BEGIN ")) co_return inspect_pem(start, out);
+  if (start.starts_with("understudy-join:")) co_return inspect_join_token(start, out);
   // What is for people (pid, address, cluster.json, log) is words already.
   bool text = start.size() < kNoteSizeMax ? is_valid_utf8(start) : path.ends_with("log");
   if (start.empty()) {

@@ -15,6 +15,7 @@
 #include "client/local_cluster.h"
 #include "client/options.h"
 #include "client/shell.h"
+#include "client/trusted.h"
 #include "common/base/log.h"
 #include "common/base/version.h"
 #include "common/uv/uv_runtime.h"
@@ -73,8 +74,8 @@ Task<Result<SessionOptions>> log_in(Env& env, ClientOptions options, Credentials
   co_return session;
 }
 
-Task<void> run_client(UvRuntime* runtime, ClientOptions options, Output* out, int* status) {
-  Env& env = runtime->env();
+Task<void> run_client(UvRuntime* runtime, ClientNet* net, ClientOptions options, Output* out, int* status) {
+  Env& env = net->env();
   Credentials credentials(options.data, joined(options.name_nodes));
   auto entering = log_in(env, options, &credentials, &out->console());
   auto entered = co_await entering;
@@ -105,6 +106,11 @@ Task<void> run_client(UvRuntime* runtime, ClientOptions options, Output* out, in
     for (const std::string& argument : options.command) words.push_back({argument, false});
     auto running = shell.run_one(std::move(words));
     *status = co_await running;
+  }
+  if (auto met = net->remember_whom_it_met(); !met) {
+    out->error(met.error());
+  } else if (!met->empty()) {
+    out->note("believing the authority " + *met + " from now on");
   }
   if (!out->flush()) *status = *status == kExitDone ? 1 : *status;
 }
@@ -163,14 +169,19 @@ int run_up(const ClientOptions& options, Output& out) {
   std::vector<std::string> arguments(options.command.begin() + 1, options.command.end());
   auto up = parse_up(arguments, options.data.empty() ? default_data_folder() : options.data);
   if (!up) return fail_with(out, up.error(), !up.error().message.contains("not available"));
+  if (up->insecure.empty() && !options.insecure.empty()) up->insecure = options.insecure == "force" ? "--insecure=force" : "--insecure";
   auto cluster = start_cluster(*up);
   if (!cluster) return fail_with(out, cluster.error());
   UvRuntime runtime;
+  ClientNet net(runtime.env());
+  ClientOptions at_home = options;
+  at_home.name_nodes = cluster->name_nodes;
+  at_home.ca.clear();
+  if (!up->insecure.empty()) at_home.insecure = up->insecure == "--insecure" ? "yes" : "force";
+  if (auto set = net.set(at_home, up->data); !set) return fail_with(out, set.error());
   Status status;
-  ClientOptions client = options;
-  client.data = up->data;
-  client.name_nodes = cluster->name_nodes;
-  runtime.run(wait_until_up(runtime.env(), client, up->pairs, &status));
+  at_home.data = up->data;
+  runtime.run(wait_until_up(net.env(), at_home, up->pairs, &status));
   if (!status) return fail_with(out, status.error());
   std::string started;
   for (const std::string& name : cluster->started) started += (started.empty() ? "" : ", ") + name;
@@ -206,16 +217,17 @@ Task<void> run_inspect(Env& env, std::string path, Output* out, Status* status) 
 }
 
 // --nm, --data, UNDERSTUDY_NM, the default folder: in this order.
-Status find_name_nodes(ClientOptions& options) {
-  if (!options.name_nodes.empty()) return {};
+// The folder of the local cluster that they are of, if they are.
+Result<std::string> find_name_nodes(ClientOptions& options) {
+  if (!options.name_nodes.empty()) return options.data;
   const char* variable = std::getenv("UNDERSTUDY_NM");
   if (options.data.empty() && variable && *variable) {
     options.name_nodes = split_addresses(variable);
-    if (!options.name_nodes.empty()) return {};
+    if (!options.name_nodes.empty()) return "";
   }
   if (options.data.empty()) options.data = default_data_folder();
   ASSIGN_OR_RETURN(options.name_nodes, read_name_nodes(options.data));
-  return {};
+  return options.data;
 }
 
 int run(const std::vector<std::string>& arguments) {
@@ -252,10 +264,14 @@ int run(const std::vector<std::string>& arguments) {
       return fail_with(out, command.error().error, command.error().usage);
     }
   }
-  if (auto found = find_name_nodes(options); !found) return fail_with(out, found.error());
+  auto local = find_name_nodes(options);
+  if (!local) return fail_with(out, local.error());
   int status = kExitDone;
   UvRuntime runtime;
-  runtime.run(run_client(&runtime, std::move(options), &out, &status));
+  ClientNet net(runtime.env());
+  if (auto set = net.set(options, *local); !set) return fail_with(out, set.error());
+  if (!options.insecure.empty()) out.note("warning: --insecure: what goes over this connection can be read and changed by others");
+  runtime.run(run_client(&runtime, &net, std::move(options), &out, &status));
   out.flush();
   // Without waiting for a worker that may still read standard input.
   _exit(status);

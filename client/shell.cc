@@ -56,6 +56,11 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kLogin: return run_login;
     case CommandId::kWhoAmI: return run_who_am_i;
     case CommandId::kRotateKeys: return run_rotate_keys;
+    case CommandId::kAuthority: return run_authority;
+    case CommandId::kJoinToken: return run_join_token;
+    case CommandId::kJoinTokens: return run_join_tokens;
+    case CommandId::kRevokeToken: return run_revoke_token;
+    case CommandId::kRotateAuthority: return run_rotate_authority;
     case CommandId::kHelp: return run_help;
     case CommandId::kExit: return run_exit;
     case CommandId::kLater: break;

@@ -7,6 +7,7 @@ namespace understudy {
 CallRule call_rule(uint16_t type) {
   switch (type) {
     case wire::HELLO:
+    case wire::ENROLL:  // With a join token, or the key that a name belongs to.
     case wire::LOGIN: return CallRule::kAnybody;
     case wire::LOCATE:
     case wire::CREATE_FOLDER:
@@ -27,6 +28,7 @@ CallRule call_rule(uint16_t type) {
     case wire::SET_PASSWORD:
     case wire::LIST_USERS:
     case wire::WHO_AM_I:
+    case wire::AUTHORITY:
     case wire::SET_ACCESS:
     case wire::REQUEST_ACCESS:
     case wire::LIST_REQUESTS:
@@ -34,6 +36,7 @@ CallRule call_rule(uint16_t type) {
     case wire::REGISTER:
     case wire::HEARTBEAT:
     case wire::ANNOUNCE:
+    case wire::REPLICATE:
     case wire::LEAVE: return CallRule::kServer;
     default: return CallRule::kAdministrator;
   }

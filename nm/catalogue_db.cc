@@ -154,6 +154,9 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kSetDurability: return set_durability(command.set_durability(), change);
     case C::kAddHints: return add_hints(command.add_hints(), change);
     case C::kDropHints: return drop_hints(command.drop_hints(), change);
+    case C::kAddJoinToken: return add_join_token(command.add_join_token(), change);
+    case C::kDropJoinToken: return drop_join_token(command.drop_join_token(), change);
+    case C::kSetServerKey: return set_server_key(command.set_server_key(), change);
     case C::kAddEvents: return;
     case C::kNoteLease: return note_lease(command.note_lease());
     default: break;  // Also those whose code is yet to come.

@@ -33,6 +33,7 @@ namespace understudy {
 namespace wire {
 class AddHints;
 class AddJobs;
+class AddJoinToken;
 class AddKeys;
 class AddUser;
 class AnswerAccess;
@@ -43,6 +44,7 @@ class BeginEpoch;
 class Command;
 class CommandOutcome;
 class CreateFile;
+class DropJoinToken;
 class CreateFolder;
 class CreateLink;
 class DropHints;
@@ -70,6 +72,7 @@ class SetAccess;
 class SetAttributes;
 class SetDurability;
 class SetPassword;
+class SetServerKey;
 }  // namespace wire
 
 // The administrator that a cluster begins with, and that stays one.
@@ -175,6 +178,10 @@ class Catalogue {
   const Server* server(ServerId id) const;
   const Pair* pair(std::string_view name) const { return store_->pair_named(name); }
   const Pair* pair(PairId id) const;
+
+  // ---- Who may be a server.
+  std::vector<JoinTokenRow> join_tokens() { return answered(store_->join_tokens()); }
+  std::optional<ServerKeyRow> server_key(const std::string& server) { return answered(store_->server_key(server)); }
 
   // ---- Jobs.
   std::vector<Job> jobs(ServerId target, uint64_t after_sequence, uint32_t limit);
@@ -302,6 +309,11 @@ class Catalogue {
   void replace_server(const wire::ReplaceServer& command, Change& change);
   void note_lease(const wire::NoteLease& command);
   void prefer_primary(const wire::PreferPrimary& command, Change& change);
+  // catalogue_trust.cc
+  void add_join_token(const wire::AddJoinToken& command, Change& change);
+  void drop_join_token(const wire::DropJoinToken& command, Change& change);
+  void set_server_key(const wire::SetServerKey& command, Change& change);
+  void forget_server_key(const std::string& server);
   // catalogue_jobs.cc
   void announced(const wire::Announced& command, Change& change);
   void jobs_done(const wire::JobsDone& command, Change& change);

@@ -71,6 +71,10 @@ const char* const kSteps[] = {
     "CREATE INDEX hints_by_place ON hints(name_node, sync, first_lsn);",
     // 6: users, access lists, keys.
     kPeopleSchema,
+    // 7: who may join, and whose key a name belongs to.
+    "CREATE TABLE join_tokens(id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, expires_us INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE server_keys(server TEXT PRIMARY KEY, key BLOB NOT NULL, previous BLOB NOT NULL, authority BLOB NOT NULL,"
+    "  expires_us INTEGER NOT NULL) WITHOUT ROWID",
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 

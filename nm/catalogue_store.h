@@ -40,6 +40,19 @@ struct EventRow {
   std::string content;           // A serialized wire::Event.
 };
 
+struct JoinTokenRow {
+  std::string id;
+  Bytes secret_hash;
+  int64_t expires_us = 0;
+};
+
+struct ServerKeyRow {
+  Bytes key;                     // SHA-256 of the key that the server's name belongs to; empty: nobody's, since a REPLACE.
+  Bytes previous;                // The one before, which counts until the next.
+  Bytes authority;               // Fingerprint of the one that signed its certificate.
+  int64_t expires_us = 0;        // The certificate.
+};
+
 class CatalogueStore {
  public:
   // Makes the schema in an empty database; INVALID for one of a newer format.
@@ -120,6 +133,13 @@ class CatalogueStore {
   std::optional<Bytes> answer(RequestId request);
   void put_answer(uint64_t index, RequestId request, int64_t time_us, BytesView outcome);
   void prune_answers(int64_t before_us, uint32_t limit);
+
+  // catalogue_store_trust.cc
+  std::vector<JoinTokenRow> join_tokens();
+  void put_join_token(const JoinTokenRow& token);
+  void erase_join_token(const std::string& id);
+  std::optional<ServerKeyRow> server_key(const std::string& server);
+  void put_server_key(const std::string& server, const ServerKeyRow& row);
 
   void put_event(uint64_t id, BytesView content);
   std::vector<EventRow> events(uint64_t after, uint32_t limit);

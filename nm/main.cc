@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "common/base/version.h"
+#include "common/tls/tls_net.h"
 #include "common/uv/server_process.h"
 #include "common/uv/uv_runtime.h"
 #include "common/wire/audit.h"
@@ -20,6 +21,7 @@ struct Flags : ServerFlags {
   std::string listen = "127.0.0.1:7400";
   uint64_t id = 1;
   std::string heartbeat_interval = "1s";
+  std::string certificate_lifetime = "720h";
   uint32_t heartbeat_misses = 3;
   std::string edit_idle_limit = "10m";
   std::string rebuild_from, rebuild_without;
@@ -96,6 +98,9 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   RETURN_IF_ERROR(life("--session-life", flags.session_life, 1min, 24h * 365, identity.session_life));
   RETURN_IF_ERROR(life("--capability-life", flags.capability_life, 5s, 5min, identity.capability_life));
   RETURN_IF_ERROR(life("--key-life", flags.key_life, 10min, 24h * 365, identity.key_life));
+  ASSIGN_OR_RETURN(options.certificate_lifetime, parse_duration(flags.certificate_lifetime));
+  if (options.certificate_lifetime < std::chrono::seconds(3)) return fail(Code::kInvalid, "--certificate-lifetime is at least 3s");
+  RETURN_IF_ERROR(check_insecure(flags, {flags.listen}));
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -121,9 +126,13 @@ Task<void> tell_address(NameNode* node, std::string folder) {
 }
 
 Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags, Status* ended) {
+  TlsCredentials credentials;
+  TlsNet tls(runtime->env(), &credentials);
+  Env env = tls.env();
+  if (flags.insecure.empty()) options.tls = &tls;
   std::unique_ptr<LineSink> audit_file;
   std::optional<Audit> audit;
-  NameNode node(runtime->env(), options);
+  NameNode node(flags.insecure.empty() ? env : runtime->env(), options);
   // The log is opened once the folder is ours: a refused start leaves no trace in it.
   *ended = node.claim_folder();
   if (*ended) *ended = open_server_log(flags);
@@ -133,6 +142,7 @@ Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags,
   if (!*ended) co_return;
   audit_file = *std::move(opened);
   if (audit_file) node.set_observer(&audit.emplace(runtime->env(), audit_file.get(), flags.audit == "json"));
+  if (!flags.insecure.empty()) log_warning(kInsecureWarning);
   TaskGroup beside(runtime->env().executor);
   beside.spawn(stop_by_signal(runtime, &node));
   beside.spawn(tell_address(&node, options.folder));
@@ -173,6 +183,8 @@ int run(int argc, char** argv) {
   app.add_option("--hint-ttl", flags.hint_ttl, "Older hints go, unless they stand for an acknowledgement");
   app.add_option("--hint-bytes", flags.hint_bytes, "How many bytes the hints may take")
       ->transform(CLI::AsSizeValue(false));
+  app.add_option("--certificate-lifetime", flags.certificate_lifetime, "How long a server's certificate lasts; it renews itself at two thirds");
+  app.add_flag("--insecure{yes}", flags.insecure, "Plaintext, on this machine only; --insecure=force: anywhere");
   app.add_option("--metrics", flags.metrics, "(later)");
   app.add_option("--log-format", flags.log_format, "text or json");
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error");

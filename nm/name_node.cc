@@ -8,6 +8,7 @@
 #include "common/wire/understudy.pb.h"
 #include "nm/call_rules.h"
 #include "nm/capabilities.h"
+#include "nm/authority.h"
 #include "nm/catalogue_db.h"
 #include "nm/cluster_calls.h"
 #include "nm/failover_driver.h"
@@ -19,6 +20,7 @@
 #include "nm/raft_bridge.h"
 #include "nm/rebuild.h"
 #include "nm/sync_calls.h"
+#include "nm/trust_calls.h"
 
 namespace understudy {
 namespace {
@@ -48,6 +50,8 @@ Reserve reserve_for(const wire::Command& command) {
     case wire::Command::kPurgeNodes:
     case wire::Command::kForgetDeleted:
     case wire::Command::kUndeleteEnd:
+    case wire::Command::kSetServerKey:
+    case wire::Command::kDropJoinToken:
     case wire::Command::kAnnounced:
     case wire::Command::kJobsDone:
     case wire::Command::kDropHints:
@@ -155,7 +159,8 @@ Status NameNode::claim_folder() {
   }
   // Only what a start that was cut short, or whoever starts servers, leaves behind.
   constexpr std::string_view kLeftBehind[] = {"lock", "pid", "pid.new", "address", "address.new", "log", "audit", "stderr",
-                                              "raft", "lost+found"};
+                                              "raft", "lost+found", "authority.pem", "authority.pem.new", "ca.pem", "ca.pem.new",
+                                              "join-token", "join-token.new"};
   // A rebuilding that did not come to its end.
   constexpr std::string_view kRebuilding[] = {"catalogue.new", "catalogue.new-wal", "catalogue.new-shm", "rebuild.db",
                                               "rebuild.db-wal", "rebuild.db-shm"};
@@ -176,8 +181,8 @@ Status NameNode::claim_folder() {
   return {};
 }
 
-Task<Status> NameNode::rebuild() {
-  Rebuild rebuild(env_, {options_.folder, options_.listen, options_.id, options_.rebuild_from, options_.rebuild_without});
+Task<Status> NameNode::rebuild(const ClusterAuthority* authority) {
+  Rebuild rebuild(env_, {options_.folder, options_.listen, options_.id, options_.rebuild_from, options_.rebuild_without, authority});
   CO_RETURN_IF_ERROR(co_await rebuild.run());
   // Those who came to be listed find it where it was.
   options_.listen = rebuild.address();
@@ -186,7 +191,12 @@ Task<Status> NameNode::rebuild() {
 
 Task<Status> NameNode::open() {
   if (!lock_) CO_RETURN_IF_ERROR(claim_folder());
-  if (!options_.rebuild_from.empty()) CO_RETURN_IF_ERROR(co_await rebuild());
+  std::unique_ptr<ClusterAuthority> authority;
+  if (options_.tls) {
+    AuthorityOptions wanted{options_.folder, "nm" + std::to_string(options_.id), options_.certificate_lifetime};
+    CO_ASSIGN_OR_RETURN(authority, co_await ClusterAuthority::open(env_, std::move(wanted), options_.tls->credentials()));
+  }
+  if (!options_.rebuild_from.empty()) CO_RETURN_IF_ERROR(co_await rebuild(authority.get()));
   auto on_fatal = [this](Error error) { fatal(std::move(error)); };
   auto catalogue = Catalogue::open(env_, options_.folder + "/" + kCatalogueFile, on_fatal);
   if (!catalogue) co_return std::unexpected(catalogue.error());
@@ -213,6 +223,11 @@ Task<Status> NameNode::open() {
   if (!hint_store) co_return std::unexpected(hint_store.error());
   hint_store_ = *std::move(hint_store);
 
+  if (options_.tls) {
+    trust_ = std::make_unique<TrustCalls>(env_, TrustOptions{options_.folder}, options_.tls, std::move(authority), catalogue_.get(), this);
+    // Without a token nobody new joins for now; that is no reason not to serve.
+    if (auto opened = co_await trust_->open(); !opened) log_warning("the join token: " + opened.error().to_string());
+  }
   auto listener = env_.net.listen(options_.listen);
   if (!listener) co_return std::unexpected(listener.error());
   listener_ = *std::move(listener);
@@ -236,6 +251,7 @@ Task<Status> NameNode::open() {
   failover_->begin();
   tasks_.spawn(failover_->run());
   tasks_.spawn(accept());
+  if (trust_) tasks_.spawn(trust_->run());
   tasks_.spawn(keep_house());
   tasks_.spawn(hints_->run());
   for (bool sync : {false, true}) tasks_.spawn(watch_hint_store(sync));
@@ -444,7 +460,15 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(SearchRequest, request);
       co_return reply_with(names_->search(request));
     }
-    case wire::STATUS: co_return make_reply(cluster_->status());
+    case wire::STATUS: {
+      auto status = cluster_->status();
+      for (auto& pair : *status.mutable_pairs()) {
+        for (auto& member : *pair.mutable_members()) {
+          if (trust_) trust_->describe(member.server(), &member);
+        }
+      }
+      co_return make_reply(status);
+    }
     case wire::EVENTS: {
       PARSE(EventsRequest, request);
       co_return make_reply(co_await cluster_->events(std::move(request)));
@@ -480,6 +504,7 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       if (!session->peer->identity().may_be(PeerIdentity::Role::kStorageServer, server)) {
         co_return fail(Code::kDenied, not_who_it_says(session->peer->identity(), server));
       }
+      if (trust_) CO_RETURN_IF_ERROR(trust_->check_key(session->peer->identity()));
       auto reply = co_await failover_->handle_register(session->peer, std::move(request));
       if (reply) session->server = server;
       if (reply) reply->set_edit_idle_limit_ms(options_.edit_idle_limit / std::chrono::milliseconds(1));
@@ -497,6 +522,7 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       auto reply = failover_->handle_heartbeat(request);
       *reply.mutable_second_copy() = sync_->second_copy(request.server());
       capabilities_->hand_out(request, &reply);
+      if (trust_) reply.set_trust_generation(trust_->generation());
       co_return make_reply(reply);
     }
     case wire::ANNOUNCE: {
@@ -528,6 +554,12 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(SetDurabilityRequest, request);
       co_return reply_with(co_await names_->set_durability(std::move(request), user));
     }
+    case wire::ENROLL:
+    case wire::AUTHORITY:
+    case wire::ISSUE_TOKEN:
+    case wire::LIST_TOKENS:
+    case wire::REVOKE_TOKEN:
+    case wire::ROTATE_AUTHORITY: co_return co_await dispatch_trust(session, type, std::move(message));
     case wire::LEAVE: {
       PARSE(LeaveRequest, request);
       CO_RETURN_IF_ERROR(speaks_for(request.server()));
@@ -591,7 +623,31 @@ Task<Result<Reply>> NameNode::dispatch_people(Session* session, uint16_t type, B
     }
     default: co_return fail(Code::kInvalid, "message type " + std::to_string(type) + " is not a name node's");
   }
-#undef PARSE
 }
+
+Task<Result<Reply>> NameNode::dispatch_trust(Session* session, uint16_t type, Bytes message) {
+  if (!trust_) co_return fail(Code::kInvalid, "this cluster runs with --insecure: it has no certificates and no tokens");
+  switch (type) {
+    case wire::ENROLL: {
+      PARSE(EnrollRequest, request);
+      co_return reply_with(co_await trust_->enroll(std::move(request), session->peer->identity()));
+    }
+    case wire::AUTHORITY: co_return make_reply(trust_->authority());
+    case wire::ISSUE_TOKEN: {
+      PARSE(IssueTokenRequest, request);
+      co_return reply_with(co_await trust_->issue_token(std::move(request)));
+    }
+    case wire::LIST_TOKENS: co_return make_reply(trust_->list_tokens());
+    case wire::REVOKE_TOKEN: {
+      PARSE(RevokeTokenRequest, request);
+      co_return reply_with(co_await trust_->revoke_token(std::move(request)));
+    }
+    default: {
+      PARSE(RotateAuthorityRequest, request);
+      co_return reply_with(co_await trust_->rotate(std::move(request)));
+    }
+  }
+}
+#undef PARSE
 
 }  // namespace understudy

@@ -25,6 +25,7 @@ namespace understudy {
 
 class Capabilities;
 class Catalogue;
+class ClusterAuthority;
 class ClusterCalls;
 class HandOff;
 class HintKeeper;
@@ -34,6 +35,8 @@ class FailoverDriver;
 class NamespaceCalls;
 class PeopleCalls;
 class RaftBridge;
+class TlsNet;
+class TrustCalls;
 
 struct NameNodeOptions {
   std::string folder;
@@ -43,6 +46,8 @@ struct NameNodeOptions {
   Retention retention;
   DurabilitySettings durability;
   size_t clients_max = 8000;  // Connections at once.
+  TlsNet* tls = nullptr;      // What the Env's network is; nullptr: no certificates (--insecure, the simulator).
+  Duration certificate_lifetime = std::chrono::hours(30 * 24);  // Of servers.
   Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
   // Not empty: the folder has no catalogue, and it is rebuilt from what these servers know
   // (nm/rebuild.h). Those of `rebuild_without` may come later.
@@ -76,7 +81,7 @@ class NameNode : public Proposer {
   class Session;
 
   Task<Status> open();
-  Task<Status> rebuild();
+  Task<Status> rebuild(const ClusterAuthority* authority);
   Task<Status> found_cluster();
   Task<Status> note_longer_lease();
   Task<void> accept();
@@ -86,6 +91,7 @@ class NameNode : public Proposer {
   Status admit(Session* session, uint16_t type);
   Task<Result<Reply>> dispatch_people(Session* session, uint16_t type, Bytes message);
   Task<Result<Reply>> login(Session* session, wire::LoginRequest request);
+  Task<Result<Reply>> dispatch_trust(Session* session, uint16_t type, Bytes message);
   Result<Reply> hello(Session* session, const wire::HelloRequest& request);
   Task<void> keep_house();
   Task<void> watch_hint_store(bool sync);
@@ -111,6 +117,7 @@ class NameNode : public Proposer {
   std::unique_ptr<SyncCalls> sync_;
   std::unique_ptr<NamespaceCalls> names_;
   std::unique_ptr<ClusterCalls> cluster_;
+  std::unique_ptr<TrustCalls> trust_;  // nullptr: without certificates.
   std::unique_ptr<Listener> listener_;
   Promise<Status> ended_;
   Promise<Unit> started_;

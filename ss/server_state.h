@@ -18,6 +18,7 @@
 
 namespace understudy {
 
+class Enrollment;
 class SyncWrites;
 
 inline constexpr uint32_t kProtocolVersion = 1;
@@ -35,6 +36,7 @@ struct StorageServerOptions {
   Duration edit_idle_limit = std::chrono::minutes(10);
   Duration upload_idle_limit = std::chrono::minutes(10);
   Duration stop_limit = std::chrono::seconds(10);  // For draining, at a stop.
+  Enrollment* enrollment = nullptr;      // Outlives the server; nullptr: it shows no certificate (--insecure, the simulator).
 };
 
 struct ServerState {

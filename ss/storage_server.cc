@@ -7,6 +7,7 @@
 #include "common/wire/peer.h"
 #include "ss/announcer.h"
 #include "ss/client_calls.h"
+#include "ss/enrollment.h"
 #include "ss/name_node_link.h"
 #include "ss/replica_calls.h"
 #include "ss/partner_link.h"
@@ -75,6 +76,15 @@ Task<void> StorageServer::run() {
 
 Task<Status> StorageServer::serve() {
   if (!state_) CO_RETURN_IF_ERROR(co_await open());
+  if (options_.enrollment) {
+    tasks_.spawn(enroll());
+    while (!enrolled_ && !stopping_ && !failure_) {
+      auto changed = changed_.wait();
+      co_await changed;
+    }
+    if (failure_) co_return std::unexpected(*failure_);
+    if (stopping_) co_return Status{};
+  }
   CO_ASSIGN_OR_RETURN(listener_, env_.net.listen(options_.listen));
   address_ = options_.advertise.empty() ? listener_->local() : options_.advertise;
   CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + "/pid",
@@ -111,6 +121,13 @@ Task<Status> StorageServer::serve() {
   co_await shut_down();
   if (failure_) co_return std::unexpected(*failure_);
   co_return Status{};
+}
+
+Task<void> StorageServer::enroll() {
+  auto begun = co_await options_.enrollment->begin();
+  if (!begun) co_return end(begun.error());
+  enrolled_ = true;
+  changed_.notify_all();
 }
 
 Task<void> StorageServer::accept_clients() {

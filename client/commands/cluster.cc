@@ -75,6 +75,7 @@ Json member_object(const wire::MemberStatus& member) {
   object.count("disk_free_bytes", member.disk_free_bytes()).text("store_id", member.store_id());
   object.count("hints", member.hints()).count("hint_bytes", member.hint_bytes()).count("sync_hints", member.sync_hints());
   object.number("oldest_hint_ms", member.oldest_hint_ms());
+  object.number("certificate_expires_us", member.certificate_expires_us()).truth("old_authority", member.old_authority());
   return object;
 }
 

@@ -64,6 +64,12 @@ Task<Status> run_handback(Shell* shell, Command command);
 Task<Status> run_drain(Shell* shell, Command command);
 Task<Status> run_replace(Shell* shell, Command command);
 Task<Status> run_set_durability(Shell* shell, Command command);
+// trust.cc
+Task<Status> run_authority(Shell* shell, Command command);
+Task<Status> run_join_token(Shell* shell, Command command);
+Task<Status> run_join_tokens(Shell* shell, Command command);
+Task<Status> run_revoke_token(Shell* shell, Command command);
+Task<Status> run_rotate_authority(Shell* shell, Command command);
 // help.cc
 Task<Status> run_help(Shell* shell, Command command);
 Task<Status> run_exit(Shell* shell, Command command);
