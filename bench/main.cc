@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <set>
 
 #include "bench/baselines.h"
@@ -69,7 +70,8 @@ Task<Status> engine(Env& env, const Program* program, std::string operation) {
 }
 
 Task<void> run(Env& env, Program* program) {
-  Workloads workloads(env, program->options);
+  std::unique_ptr<Workloads> cluster;  // Without name nodes there is none.
+  if (!program->options.name_nodes.empty()) cluster = std::make_unique<Workloads>(env, program->options);
   const std::string source = program->scratch + "/source";
   for (std::string operation : program->operations) {
     Status status;
@@ -83,19 +85,19 @@ Task<void> run(Env& env, Program* program) {
       make_file(source, program->options.big_bytes);
       CopySeconds baseline = copy(*program, source);
       if (operation == "big") {
-        status = co_await workloads.big(source);
+        status = co_await cluster->big(source);
         if (status) {
-          print_ratio("big-put-on-both", "copy-twice", baseline.copy_twice / workloads.big_seconds().on_both);
-          print_ratio("big-get", "cat", baseline.cat / workloads.big_seconds().out);
+          print_ratio("big-put-on-both", "copy-twice", baseline.copy_twice / cluster->big_seconds().on_both);
+          print_ratio("big-get", "cat", baseline.cat / cluster->big_seconds().out);
         }
       }
       std::filesystem::remove(source);
     } else if (operation == "failover") {
-      status = co_await workloads.failover();
+      status = co_await cluster->failover();
     } else {
       double baseline = operation == "put" ? plain(*program) : operation == "get" ? loopback(*program) : 0;
-      status = co_await workloads.small(operation);
-      if (status && baseline > 0) print_ratio(operation, operation == "put" ? "plain" : "loopback", workloads.operations_per_s() / baseline);
+      status = co_await cluster->small(operation);
+      if (status && baseline > 0) print_ratio(operation, operation == "put" ? "plain" : "loopback", cluster->operations_per_s() / baseline);
     }
     if (!status) {
       fmt::print(stderr, "error: {}: {}\n", operation, status.error().to_string());
