@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "bench/baselines.h"
+#include "client/chunked_source.h"
 #include "common/base/chunk_cutter.h"
 #include "common/env/sync.h"
 
@@ -129,36 +130,24 @@ struct Staging {
   }
 };
 
-struct Cut {
-  Bytes bytes;
-  size_t size = 0;
-};
-
 }  // namespace
 
-Task<Status> EngineBench::stage_source(std::string source, ChunkRefs* chunks, double* cut_seconds) {
-  CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, env_.disk.open(source, OpenMode::kRead));
+Task<Status> EngineBench::stage_source(std::string path, ChunkRefs* chunks) {
+  CO_ASSIGN_OR_RETURN(std::unique_ptr<File> file, env_.disk.open(path, OpenMode::kRead));
   CO_ASSIGN_OR_RETURN(const uint64_t size, file->size());
-  chunks->resize(size / kChunkSizeMin + 1);
+  chunks->resize(size / kChunkSizeMin + 1);  // The tasks hold on to its entries.
+  FileSource source(std::move(file));
+  client::ChunkedSource chunked(env_, &source);
   Staging staging(env_, store_.get());
-  auto cut = std::make_shared<Cut>();
-  uint64_t at = 0, read_to = 0;
   size_t count = 0;
-  while (at < size) {
-    while (read_to < size && cut->bytes.size() < kChunkSizeMax) {
-      auto reading = file->read(read_to, kChunkSizeMax);
-      CO_ASSIGN_OR_RETURN(Bytes more, co_await reading);
-      read_to += more.size();
-      cut->bytes += more;
+  while (true) {
+    auto cutting = chunked.next();
+    CO_ASSIGN_OR_RETURN(auto some, co_await cutting);
+    if (some.empty()) break;
+    for (Bytes& bytes : some) {
+      co_await staging.slots.acquire(1);
+      staging.tasks.spawn(Staging::one(&staging, std::move(bytes), &(*chunks)[count++]));
     }
-    const SteadyTime began = SteadyClock::now();
-    auto cutting = env_.workers.run([cut] { cut->size = cut_chunk(cut->bytes); });
-    co_await cutting;
-    *cut_seconds += seconds_since(began);
-    co_await staging.slots.acquire(1);
-    staging.tasks.spawn(Staging::one(&staging, cut->bytes.substr(0, cut->size), &(*chunks)[count++]));
-    cut->bytes.erase(0, cut->size);
-    at += cut->size;
   }
   co_await staging.tasks.join();
   chunks->resize(count);
@@ -173,8 +162,7 @@ Task<Status> EngineBench::big(std::string source) {
   const uint64_t before = written_bytes();
   SteadyTime began = SteadyClock::now();
   ChunkRefs chunks;
-  double cut_seconds = 0;
-  CO_RETURN_IF_ERROR(co_await stage_source(source, &chunks, &cut_seconds));
+  CO_RETURN_IF_ERROR(co_await stage_source(source, &chunks));
   Change change;
   change.file = FileId{1};
   change.epoch = Epoch{1};
@@ -184,7 +172,7 @@ Task<Status> EngineBench::big(std::string source) {
   const double in = seconds_since(began);
   processor.look();
   JsonLine().text("op", "engine-big-put").number("bytes", static_cast<double>(info.size_bytes)).number("seconds", in, 3)
-      .number("mib_per_s", mib / in).number("cut_seconds", cut_seconds, 3).number("cpu_us_per_mib", processor.total_us() / mib)
+      .number("mib_per_s", mib / in).number("cpu_us_per_mib", processor.total_us() / mib)
       .number("chunks", static_cast<double>(chunks.size()))
       .number("written_per_stored", static_cast<double>(written_bytes() - before) / static_cast<double>(info.size_bytes), 3).print();
   JsonLine().text("op", "engine-big-put").text("baseline", "copy").number("ratio", copy / in, 2).print();

@@ -30,7 +30,7 @@ class EngineBench {
   Task<Status> open();
   Task<void> writer(Recorder* recorder);
   Task<Result<VersionInfo>> put_one(uint64_t id);
-  Task<Status> stage_source(std::string source, ChunkRefs* chunks, double* cut_seconds);
+  Task<Status> stage_source(std::string path, ChunkRefs* chunks);
 
   Env& env_;
   Options options_;

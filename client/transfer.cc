@@ -4,8 +4,8 @@
 
 #include <deque>
 
+#include "client/chunked_source.h"
 #include "client/session_internal.h"
-#include "common/base/chunk_cutter.h"
 #include "common/base/chunk_hash.h"
 #include "common/base/path.h"
 
@@ -63,44 +63,23 @@ Task<void> Session::stage_chunk(std::string path, wire::Location location, uint6
   staging->window.release(1);
 }
 
-namespace {
-
-// A part of the source, and where the first chunk in it ends; shared with the worker that looks.
-struct Cutting {
-  Bytes bytes;
-  size_t begin = 0;
-  size_t cut = 0;
-};
-
-}  // namespace
-
-// The chunks are cut where the content says, so that what is there already is not stored again.
 Task<Status> Session::stage_all(std::string path, wire::Location location, uint64_t upload_id, Staging* staging) {
+  ChunkedSource source(env_, staging->source);
   uint64_t index = 0;
   uint64_t size = 0;
-  uint64_t read_to = 0;
-  bool at_end = false;
-  auto cutting = std::make_shared<Cutting>();
-  while (true) {
-    while (!at_end && cutting->bytes.size() - cutting->begin < kChunkSizeMax) {
-      auto reading = staging->source->read(read_to, kChunkSizeMax);
-      auto more = co_await reading;
-      if (!more) co_return std::unexpected(std::move(more).error());
-      at_end = more->size() < kChunkSizeMax;
-      read_to += more->size();
-      cutting->bytes.erase(0, std::exchange(cutting->begin, 0));
-      cutting->bytes += *more;
+  bool more = true;
+  while (more && !staging->failed) {
+    auto cutting = source.next();
+    auto chunks = co_await cutting;
+    if (!chunks) co_return std::unexpected(std::move(chunks).error());
+    more = !chunks->empty();
+    for (Bytes& chunk : *chunks) {
+      auto room = staging->window.acquire(1);
+      co_await room;
+      if (staging->failed) break;
+      size += chunk.size();
+      staging->tasks.spawn(stage_chunk(path, location, upload_id, index++, std::move(chunk), staging));
     }
-    if (cutting->begin == cutting->bytes.size()) break;
-    auto cut = env_.workers.run([cutting] { cutting->cut = cut_chunk(BytesView(cutting->bytes).substr(cutting->begin)); });
-    co_await cut;
-    auto room = staging->window.acquire(1);
-    co_await room;
-    if (staging->failed) break;
-    Bytes chunk = cutting->bytes.substr(cutting->begin, cutting->cut);
-    cutting->begin += cutting->cut;
-    size += chunk.size();
-    staging->tasks.spawn(stage_chunk(path, location, upload_id, index++, std::move(chunk), staging));
   }
   auto ended = staging->tasks.join();
   co_await ended;
