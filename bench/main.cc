@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <set>
 
 #include "bench/baselines.h"
+#include "bench/engine.h"
 #include "bench/workloads.h"
 #include "client/credentials.h"
 #include "client/local_cluster.h"
@@ -21,12 +23,14 @@ namespace understudy::bench {
 namespace {
 
 const std::set<std::string> kStoreOperations = {"put", "get", "stat", "delete", "big", "failover", "idle"};
+const std::set<std::string> kEngineOperations = {"engine", "engine-big", "engine-fill", "engine-open"};
 const std::set<std::string> kBaselines = {"plain", "loopback", "copy"};
 
 struct Program {
   Options options;
   std::string scratch;       // A folder on the disk that the baselines are measured on.
   std::vector<std::string> operations;
+  bool keep = false;
   bool failed = false;
 };
 
@@ -108,12 +112,27 @@ Task<Status> idle(Env& env, const Options* options) {
   co_return Status();
 }
 
+Task<Status> engine(Env& env, const Program* program, std::string operation) {
+  EngineBench bench(env, program->options, program->scratch);
+  if (operation == "engine") co_return co_await bench.small();
+  if (operation == "engine-fill") co_return co_await bench.fill();
+  if (operation == "engine-open") co_return co_await bench.open_only();
+  const std::string source = program->scratch + "/source";
+  make_file(source, program->options.big_bytes);
+  Status status = co_await bench.big(source);
+  std::filesystem::remove(source);
+  co_return status;
+}
+
 Task<void> run(Env& env, Program* program) {
-  Workloads workloads(env, program->options);
+  std::unique_ptr<Workloads> cluster;  // Without name nodes there is none.
+  if (!program->options.name_nodes.empty()) cluster = std::make_unique<Workloads>(env, program->options);
   const std::string source = program->scratch + "/source";
   for (std::string operation : program->operations) {
     Status status;
-    if (operation == "plain") {
+    if (kEngineOperations.contains(operation)) {
+      status = co_await engine(env, program, operation);
+    } else if (operation == "plain") {
       plain(*program);
     } else if (operation == "loopback") {
       loopback(*program);
@@ -121,21 +140,21 @@ Task<void> run(Env& env, Program* program) {
       make_file(source, program->options.big_bytes);
       CopySeconds baseline = copy(*program, source);
       if (operation == "big") {
-        status = co_await workloads.big(source);
+        status = co_await cluster->big(source);
         if (status) {
-          print_ratio("big-put-on-both", "copy-twice", baseline.copy_twice / workloads.big_seconds().on_both);
-          print_ratio("big-get", "cat", baseline.cat / workloads.big_seconds().out);
+          print_ratio("big-put-on-both", "copy-twice", baseline.copy_twice / cluster->big_seconds().on_both);
+          print_ratio("big-get", "cat", baseline.cat / cluster->big_seconds().out);
         }
       }
       std::filesystem::remove(source);
     } else if (operation == "idle") {
       status = co_await idle(env, &program->options);
     } else if (operation == "failover") {
-      status = co_await workloads.failover();
+      status = co_await cluster->failover();
     } else {
       double baseline = operation == "put" ? plain(*program) : operation == "get" ? loopback(*program) : 0;
-      status = co_await workloads.small(operation);
-      if (status && baseline > 0) print_ratio(operation, operation == "put" ? "plain" : "loopback", workloads.operations_per_s() / baseline);
+      status = co_await cluster->small(operation);
+      if (status && baseline > 0) print_ratio(operation, operation == "put" ? "plain" : "loopback", cluster->operations_per_s() / baseline);
     }
     if (!status) {
       fmt::print(stderr, "error: {}: {}\n", operation, status.error().to_string());
@@ -149,7 +168,7 @@ int main(int argc, char** argv) {
   uint32_t seconds = 5;
   bool insecure = false;
   CLI::App app("Measures a cluster: one JSON line for each measurement, and for the baseline and the ratio where there is one.");
-  app.add_option("operations", program.operations, "put get stat delete big failover idle; baselines alone: plain loopback copy")->required();
+  app.add_option("operations", program.operations, "put get stat delete big failover idle; of the engine alone: engine engine-big engine-fill engine-open; baselines alone: plain loopback copy")->required();
   app.add_option("--data", program.options.cluster, "a local cluster's folder, as `understudy up --data` made it");
   app.add_option("--nm", program.options.name_nodes, "a name node's HOST:PORT (processor time is then this process's alone)")->delimiter(',');
   app.add_option("--clients", program.options.clients, "how many at once")->check(CLI::Range(1, 10'000))->capture_default_str();
@@ -160,6 +179,7 @@ int main(int argc, char** argv) {
   app.add_option("--big-bytes", program.options.big_bytes, "bytes of the big file")->capture_default_str();
   app.add_option("--rate", program.options.rate, "failover: operations a second and client")->capture_default_str();
   app.add_option("--event", program.options.event, "failover: a shell command, run after a third of the time");
+  app.add_flag("--keep", program.keep, "use the --scratch folder itself, and leave it (engine-fill, then engine-open)");
   app.add_option("--scratch", program.scratch, "a folder for the baselines' files; default: beside the cluster's, else the working folder");
   app.add_flag("--insecure", insecure, "the cluster runs without TLS");
   CLI11_PARSE(app, argc, argv);
@@ -168,7 +188,7 @@ int main(int argc, char** argv) {
 
   bool needs_cluster = false;
   for (const auto& operation : program.operations) {
-    if (!kStoreOperations.contains(operation) && !kBaselines.contains(operation)) {
+    if (!kStoreOperations.contains(operation) && !kBaselines.contains(operation) && !kEngineOperations.contains(operation)) {
       fmt::print(stderr, "error: INVALID: {}: no such operation; --help lists them\n", operation);
       return 2;
     }
@@ -197,7 +217,7 @@ int main(int argc, char** argv) {
   whom.data = program.options.cluster;
   whom.insecure = insecure ? "yes" : "";
   if (program.scratch.empty()) program.scratch = program.options.cluster.empty() ? "." : program.options.cluster;
-  program.scratch += fmt::format("/bench-scratch.{}", getpid());
+  if (!program.keep) program.scratch += fmt::format("/bench-scratch.{}", getpid());
   std::filesystem::create_directories(program.scratch);
 
   {
@@ -209,7 +229,7 @@ int main(int argc, char** argv) {
     }
     runtime.run(run(net.env(), &program));
   }
-  std::filesystem::remove_all(program.scratch);
+  if (!program.keep) std::filesystem::remove_all(program.scratch);
   return program.failed ? 1 : 0;
 }
 

@@ -10,18 +10,6 @@ namespace {
 
 constexpr uint64_t kNoCount = UINT64_MAX;
 
-class FileSource final : public client::Source {
- public:
-  explicit FileSource(std::unique_ptr<File> file) : file_(std::move(file)) {}
-  Task<Result<Bytes>> read(uint64_t offset, uint32_t size) override {
-    auto bytes = file_->read(offset, size);
-    co_return co_await bytes;
-  }
-
- private:
-  std::unique_ptr<File> file_;
-};
-
 class CountingSink final : public client::Sink {
  public:
   Task<Status> write(Bytes bytes) override {

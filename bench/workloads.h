@@ -28,6 +28,19 @@ struct Options {
   uint32_t rate = 200;         // For failover: operations a second and client.
 };
 
+// A local file as what is uploaded.
+class FileSource final : public client::Source {
+ public:
+  explicit FileSource(std::unique_ptr<File> file) : file_(std::move(file)) {}
+  Task<Result<Bytes>> read(uint64_t offset, uint32_t size) override {
+    auto bytes = file_->read(offset, size);
+    co_return co_await bytes;
+  }
+
+ private:
+  std::unique_ptr<File> file_;
+};
+
 class Workloads {
  public:
   Workloads(Env& env, Options options);

@@ -4,6 +4,7 @@
 
 #include <deque>
 
+#include "client/chunked_source.h"
 #include "client/session_internal.h"
 #include "common/base/chunk_hash.h"
 #include "common/base/path.h"
@@ -22,7 +23,7 @@ constexpr int kRestartsMax = 5;
 
 struct Session::Staging {
   Staging(Env& env, Source* source, Progress progress)
-      : source(source), progress(std::move(progress)), window(env.executor, kWindowChunks), tasks(env.executor) {}
+      : source(source), progress(std::move(progress)), window(env.executor, kStagedAtOnce), tasks(env.executor) {}
   Source* source;
   Progress progress;
   uint64_t chunks = 0;
@@ -75,22 +76,22 @@ Task<void> Session::stage_chunk(std::string path, wire::Location location, uint6
 }
 
 Task<Status> Session::stage_all(std::string path, wire::Location location, uint64_t upload_id, Staging* staging) {
+  ChunkedSource source(env_, staging->source);
   uint64_t index = 0;
   uint64_t size = 0;
-  for (;; ++index) {
-    auto reading = staging->source->read(size, kChunkSizeMax);
-    auto chunk = co_await reading;
-    if (!chunk) co_return std::unexpected(std::move(chunk).error());
-    bool last = chunk->size() < kChunkSizeMax;
-    size += chunk->size();
-    if (!chunk->empty()) {
+  bool more = true;
+  while (more && !staging->failed) {
+    auto cutting = source.next();
+    auto chunks = co_await cutting;
+    if (!chunks) co_return std::unexpected(std::move(chunks).error());
+    more = !chunks->empty();
+    for (Bytes& chunk : *chunks) {
       auto room = staging->window.acquire(1);
       co_await room;
       if (staging->failed) break;
-      staging->tasks.spawn(stage_chunk(path, location, upload_id, index, *std::move(chunk), staging));
-      if (last) ++index;
+      size += chunk.size();
+      staging->tasks.spawn(stage_chunk(path, location, upload_id, index++, std::move(chunk), staging));
     }
-    if (last) break;
   }
   auto ended = staging->tasks.join();
   co_await ended;

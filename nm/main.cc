@@ -27,6 +27,7 @@ struct Flags : ServerFlags {
   std::string rebuild_from, rebuild_without;
   uint64_t retain_versions = Retention().versions;
   std::string retain_age = "all", retain_deleted = "168h";
+  uint64_t resync_rate = 0;
   std::string peers, durability = "async", replication_path = "relay", hints = "on", metrics;
   std::string hint_interval = "30s", hint_ttl = "24h";
   uint64_t hint_bytes = uint64_t{1} << 30;
@@ -101,6 +102,8 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   ASSIGN_OR_RETURN(options.certificate_lifetime, parse_duration(flags.certificate_lifetime));
   if (options.certificate_lifetime < std::chrono::seconds(3)) return fail(Code::kInvalid, "--certificate-lifetime is at least 3s");
   RETURN_IF_ERROR(check_insecure(flags, {flags.listen}));
+  if (flags.resync_rate > 1 << 20) return fail(Code::kInvalid, "--resync-rate is 0 to 1048576, in MiB a second");
+  options.resync_bytes_per_s = flags.resync_rate << 20;
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -170,6 +173,7 @@ int run(int argc, char** argv) {
   app.add_option("--retain-versions", flags.retain_versions, "Older versions kept of each file; 0: all");
   app.add_option("--retain-age", flags.retain_age, "Older versions go after so long, however few; all: none does");
   app.add_option("--retain-deleted", flags.retain_deleted, "How long a deleted file can come back; all: for ever");
+  app.add_option("--resync-rate", flags.resync_rate, "MiB a second to a half that is not in sync; 0: no limit");
   app.add_option("--session-life", flags.session_life, "How long a log-in holds without being used: 1m to a year");
   app.add_option("--capability-life", flags.capability_life, "How long a look-up lets a client work with a file: 5s to 5m");
   app.add_option("--key-life", flags.key_life, "How old the keys of sessions and capabilities get: 10m to a year");

@@ -239,6 +239,7 @@ Task<Status> NameNode::open() {
   hand_off_ = std::make_unique<HandOff>(env_, options_.id, catalogue_.get(), this, &links_, hint_store_.get());
   failover_ = std::make_unique<FailoverDriver>(env_, options_.monitor, catalogue_.get(), this, &links_, hand_off_.get(),
                                                options_.durability.direct);
+  failover_->set_resync_rate(options_.resync_bytes_per_s);
   hints_ = std::make_unique<HintKeeper>(env_, options_.durability, options_.id, catalogue_.get(), this, &links_, failover_.get(),
                                         hint_store_.get(), hand_off_.get());
   sync_ = std::make_unique<SyncCalls>(env_, options_.durability, me, catalogue_.get(), this, &links_, failover_.get(), hints_.get());

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "common/env/env.h"
@@ -25,6 +26,11 @@ struct Node;
 struct ResyncProgress {
   uint64_t files_total = 0;  // Jobs queued by the comparison and before it.
   uint64_t files_left = 0;
+  uint64_t bytes_total = 0;  // About: of a file that only the comparison found, all of it.
+  uint64_t bytes_left = 0;
+  Instant began{};           // When the jobs' turn came.
+  // At the pace of files or of bytes since it began, whichever says more; nothing before either moved.
+  std::optional<Duration> time_left(Instant now) const;
 };
 
 class Resync {
@@ -48,8 +54,10 @@ class Resync {
   Task<Result<Version>> bring_checkpoint(std::string source, Node node, Version expected, wire::VersionRecord record);
   Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record,
                               bool more_follow);
+  Task<Result<uint64_t>> stage_chunks(std::string source, wire::StageRequest stage, wire::VersionNumber version,
+                                      Bytes hash, uint32_t level);
   // The chunks of a version that only the target has, to the acting primary, as an upload.
-  Task<Status> stage_chunks(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record);
+  Task<Status> stage_all(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record);
   // (keep, newest] of the target also at the acting primary, beside the line, as named checkpoints.
   Task<Status> keep_at(std::string source, FileId file, Version keep, Version newest);
   Task<Status> end_waiting(std::string source);
