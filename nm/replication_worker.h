@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/chunk_list.h"
 #include "common/env/env.h"
 #include "common/env/sync.h"
 #include "common/env/task.h"
@@ -45,7 +46,9 @@ class ReplicationWorker {
   Task<bool> carry_versions(std::string source, std::vector<Job> jobs);
   Task<Status> carry_names(std::vector<Job> jobs);
   Task<Status> carry_big(std::string source, wire::VersionRecord version);
-  Task<Status> carry_chunk(std::string source, uint64_t file_id, Bytes hash, wire::VersionNumber version);
+  Task<Status> carry_list(std::string source, wire::FetchChunkRequest about, ChunkRefs list, uint32_t level);
+  // With all under it, if it is a list chunk.
+  Task<Status> carry_chunk(std::string source, wire::FetchChunkRequest about, ChunkRefInfo ref, uint32_t level);
   Task<Status> remove_at_primary(Job job);
   Task<void> repair(std::string source, Job job);
   static wire::JobDone as_done(const Job& job);

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "common/base/chunk_list.h"
 #include "common/base/log.h"
 #include "nm/catalogue_db.h"
 #include "nm/replication_worker.h"
@@ -274,32 +275,50 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
     if (!done) co_return std::unexpected(done.error());
     co_return from_wire(done->version());
   }
-  uint64_t upload_id = env_.random.next();
-  for (int i = 0; i < record.chunks_size(); ++i) {
-    wire::FetchChunkRequest ask;
-    ask.set_file_id(number(node.id));
-    ask.set_hash(record.chunks(i).hash());
-    *ask.mutable_version() = record.version();
-    std::shared_ptr<Peer> target = links_->peer(target_);
-    if (!target) co_return fail(Code::kUnavailable, target_ + " is not connected");
-    auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
-    if (!chunk) co_return std::unexpected(chunk.error());
-    wire::StageRequest stage;
-    stage.set_file_id(number(node.id));
-    stage.set_epoch(epoch);
-    stage.set_upload_id(upload_id);
-    stage.set_index(static_cast<uint64_t>(i));
-    auto staged = co_await primary->call(wire::STAGE, stage.SerializeAsString(), std::move(chunk->body), kServerCallTimeout);
-    if (!staged) co_return std::unexpected(staged.error());
+  wire::StageRequest stage;
+  stage.set_file_id(number(node.id));
+  stage.set_epoch(epoch);
+  stage.set_upload_id(env_.random.next());
+  for (const auto& chunk : record.chunks()) {
+    CO_ASSIGN_OR_RETURN(uint64_t staged, co_await stage_chunks(source, stage, record.version(), chunk.hash(), record.list_level()));
+    stage.set_index(staged);
   }
   wire::CommitRequest commit;
   describe(commit);
-  commit.set_upload_id(upload_id);
-  commit.set_chunk_count(static_cast<uint64_t>(record.chunks_size()));
+  commit.set_upload_id(stage.upload_id());
+  commit.set_chunk_count(stage.index());
   commit.set_size_bytes(record.size_bytes());
   auto done = co_await call<wire::VersionReply>(primary.get(), wire::COMMIT, commit, kServerCallTimeout);
   if (!done) co_return std::unexpected(done.error());
   co_return from_wire(done->version());
+}
+
+// A chunk of the target's, or all that a list chunk names, staged at the acting primary from stage.index() on.
+// The index behind the last.
+Task<Result<uint64_t>> Resync::stage_chunks(std::string source, wire::StageRequest stage, wire::VersionNumber version,
+                                            Bytes hash, uint32_t level) {
+  wire::FetchChunkRequest ask;
+  ask.set_file_id(stage.file_id());
+  ask.set_hash(hash);
+  *ask.mutable_version() = version;
+  std::shared_ptr<Peer> target = links_->peer(target_);
+  if (!target) co_return fail(Code::kUnavailable, target_ + " is not connected");
+  auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
+  if (!chunk) co_return std::unexpected(chunk.error());
+  target.reset();
+  if (level > 0) {
+    CO_ASSIGN_OR_RETURN(ChunkRefs below, parse_list(chunk->body, level - 1));
+    for (const auto& ref : below) {
+      CO_ASSIGN_OR_RETURN(uint64_t staged, co_await stage_chunks(source, stage, version, Bytes(ref.hash.view()), level - 1));
+      stage.set_index(staged);
+    }
+    co_return stage.index();
+  }
+  std::shared_ptr<Peer> primary = links_->peer(source);
+  if (!primary) co_return fail(Code::kUnavailable, source + " is not connected");
+  auto staged = co_await primary->call(wire::STAGE, stage.SerializeAsString(), std::move(chunk->body), kServerCallTimeout);
+  if (!staged) co_return std::unexpected(staged.error());
+  co_return stage.index() + 1;
 }
 
 // What is to be set aside is listed first: once it is, a later comparison finds nothing.

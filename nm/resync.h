@@ -47,6 +47,8 @@ class Resync {
   Task<Result<Version>> bring_checkpoint(std::string source, Node node, Version expected, wire::VersionRecord record);
   Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record,
                               bool more_follow);
+  Task<Result<uint64_t>> stage_chunks(std::string source, wire::StageRequest stage, wire::VersionNumber version,
+                                      Bytes hash, uint32_t level);
   Task<Status> end_waiting(std::string source);
   Task<Result<bool>> holds(std::string server, FileId file, Version version);
   Task<Status> until_jobs_done(uint64_t last_sequence);

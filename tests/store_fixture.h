@@ -118,7 +118,7 @@ class StoreOnHost {
     return text + (reply->more() ? ", ..." : "");
   }
   std::string upload(uint64_t file, const Bytes& content, bool append = false) {
-    std::vector<ChunkRefInfo> chunks;
+    ChunkRefs chunks;
     for (size_t at = 0; at < content.size(); at += kChunkSizeMax) {
       auto chunk = await(opened_->store->stage(FileId{file}, content.substr(at, kChunkSizeMax)));
       if (!chunk) return std::string(code_name(chunk.error().code));
