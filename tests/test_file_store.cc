@@ -97,7 +97,7 @@ TEST_F(FileStoreTest, BigContents) {
 
 TEST_F(FileStoreTest, AChangeOfABigFileWritesWhatChanged) {
   Bytes content = some_bytes(1, 12 << 20);
-  EXPECT_EQ(ss_.upload(1, content), "3.1");
+  EXPECT_EQ(ss_.upload(1, content, false, /*by_content=*/true), "3.1");
   auto written = [&, before = uint64_t{0}]() mutable {
     const uint64_t now = number(ss_->durable_lsn());
     return now - std::exchange(before, now);
@@ -105,7 +105,7 @@ TEST_F(FileStoreTest, AChangeOfABigFileWritesWhatChanged) {
   written();
   // All sent again with one byte more in the middle.
   content.insert(5'000'000, "x");
-  EXPECT_EQ(ss_.upload(1, content), "3.2");
+  EXPECT_EQ(ss_.upload(1, content, false, /*by_content=*/true), "3.2");
   EXPECT_LT(written(), 2u << 20);
   EXPECT_TRUE(ss_.get(1) == content);
   // A byte behind it, and many: the chunks at the end stay few.
