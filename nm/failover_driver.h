@@ -27,6 +27,8 @@ class FailoverDriver {
   FailoverDriver(Env& env, MonitorSettings settings, Catalogue* catalogue, Proposer* proposer, ServerLinks* links);
 
   void begin();
+  // For the bytes that go to a half that is not in sync; 0: no limit.
+  void set_resync_rate(uint64_t bytes_per_s) { resync_rate_ = bytes_per_s; }
   // Ticks until destroyed.
   Task<void> run();
 
@@ -73,6 +75,7 @@ class FailoverDriver {
   std::map<std::string, Resync*> resyncs_;  // Under way; each lives in its task.
   std::set<std::string> being_failed_;  // MemberFailed is on its way into the log.
   std::set<std::string> leaving_;  // Said goodbye, and have not registered since.
+  uint64_t resync_rate_ = 0;
   TaskGroup tasks_;
 };
 

@@ -21,6 +21,7 @@ struct Flags : ServerFlags {
   uint32_t heartbeat_misses = 3;
   std::string edit_idle_limit = "10m";
   std::string rebuild_from, rebuild_without;
+  uint64_t resync_rate = 0;
   std::string peers, durability = "async", replication_path = "relay", hints = "off", hint_interval, hint_ttl, metrics;
 };
 
@@ -63,6 +64,8 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   if (options.rebuild_from.empty() && !options.rebuild_without.empty()) {
     return fail(Code::kInvalid, "--rebuild-without goes with --rebuild-from-servers");
   }
+  if (flags.resync_rate > 1 << 20) return fail(Code::kInvalid, "--resync-rate is 0 to 1048576, in MiB a second");
+  options.resync_bytes_per_s = flags.resync_rate << 20;
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -116,6 +119,7 @@ int run(int argc, char** argv) {
   app.add_option("--rebuild-from-servers", flags.rebuild_from,
                  "SERVER[,SERVER...]: every name node's disk is lost; rebuild the catalogue from these storage servers");
   app.add_option("--rebuild-without", flags.rebuild_without, "SERVER[,SERVER...] that cannot come now, and may later");
+  app.add_option("--resync-rate", flags.resync_rate, "MiB a second to a half that is not in sync; 0: no limit");
   app.add_option("--durability", flags.durability, "async (sync: later)");
   app.add_option("--replication-path", flags.replication_path, "relay (direct: later)");
   app.add_option("--hints", flags.hints, "off (on: later)");

@@ -194,6 +194,7 @@ Task<Status> NameNode::open() {
   address_ = listener_->local();
 
   failover_ = std::make_unique<FailoverDriver>(env_, options_.monitor, catalogue_.get(), this, &links_);
+  failover_->set_resync_rate(options_.resync_bytes_per_s);
   names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get());
   cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_}, catalogue_.get(), this, &links_,
                                             failover_.get(), names_.get());

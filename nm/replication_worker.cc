@@ -163,6 +163,18 @@ Task<void> ReplicationWorker::commit_done() {
   finished_.notify_all();
 }
 
+Task<void> ReplicationWorker::pace(uint64_t bytes) {
+  const Server* server = catalogue_->server(target_);
+  if (resync_rate_ == 0 || server == nullptr || server->in_sync) co_return;
+  const Instant now = env_.clock.now();
+  const Instant at = std::max(next_bytes_at_, now);
+  const double seconds = static_cast<double>(bytes) / static_cast<double>(resync_rate_);
+  next_bytes_at_ = at + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+  if (at == now) co_return;
+  auto turn = sleep_for(env_, at - now);
+  co_await turn;
+}
+
 Task<Status> ReplicationWorker::carry_names(std::vector<Job> jobs) {
   const Server* server = catalogue_->server(target_);
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
@@ -262,6 +274,7 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
     }
   }
   if (apply.items_size() > 0) {
+    co_await pace(apply.ByteSizeLong());
     auto applied = co_await call_server<wire::ApplyReply>(links_, target_, wire::APPLY, apply);
     if (!applied || applied->outcomes_size() != apply.items_size()) co_return false;
     confirmed_lsn_ = applied->lsn();
@@ -354,6 +367,7 @@ Task<Status> ReplicationWorker::carry_chunk(std::string source, wire::FetchChunk
     CO_ASSIGN_OR_RETURN(ChunkRefs below, parse_list(chunk->body, level - 1));
     CO_RETURN_IF_ERROR(co_await carry_list(source, about, std::move(below), level - 1));
   }
+  co_await pace(chunk->body.size());
   std::shared_ptr<Peer> to = links_->peer(target_);
   if (!to) co_return fail(Code::kUnavailable, target_ + " is not connected");
   wire::StoreChunkRequest store;

@@ -38,6 +38,8 @@ class ReplicationWorker {
   // A target that is not in sync gets no versions before its heads were compared: what
   // only it has would be in their way.
   void set_compared(bool compared) { compared_ = compared; }
+  // While the target is not in sync, it gets so many bytes a second; 0: as many as it takes.
+  void set_resync_rate(uint64_t bytes_per_s) { resync_rate_ = bytes_per_s; }
 
  private:
   std::vector<Job> take_batch();
@@ -54,6 +56,8 @@ class ReplicationWorker {
   static wire::JobDone as_done(const Job& job);
   void done(const Job& job, bool partial = false);
   Task<void> commit_done();
+  // Waits until `bytes` more may go to a target that is not in sync.
+  Task<void> pace(uint64_t bytes);
 
   Env& env_;
   std::string target_;
@@ -65,6 +69,8 @@ class ReplicationWorker {
   bool woken_ = false;
   bool paused_ = false;
   bool compared_ = false;
+  uint64_t resync_rate_ = 0;
+  Instant next_bytes_at_{};
   std::set<FileId> under_way_;   // Objects in a batch, until their JobsDone is committed.
   size_t batches_ = 0;
   std::vector<wire::JobDone> done_;

@@ -160,6 +160,9 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     if (plan.job) {
       to_wire(plan.from, job->mutable_from());
       to_wire(plan.to, job->mutable_to());
+      // What was announced is queued with its bytes.
+      auto node = catalogue_->node(FileId{id});
+      if (node && !source_view.deleted && !catalogue_->job(server->id, FileId{id})) job->set_bytes(node->size_bytes);
     }
     if (plan.metadata) job->set_meta_version(source_view.meta_version);
   };
@@ -414,7 +417,18 @@ Task<Result<bool>> Resync::holds(std::string server, FileId file, Version versio
       std::ranges::any_of(stat->divergent(), is_it);
 }
 
+std::optional<Duration> ResyncProgress::time_left(Instant now) const {
+  const auto since = static_cast<double>((now - began).count());
+  auto at_pace = [&](uint64_t total, uint64_t left) {
+    const uint64_t done = total - std::min(total, left);
+    return done == 0 ? 0.0 : since * static_cast<double>(left) / static_cast<double>(done);
+  };
+  if (files_left > 0 && files_left >= files_total) return std::nullopt;
+  return Duration(static_cast<int64_t>(std::max(at_pace(files_total, files_left), at_pace(bytes_total, bytes_left))));
+}
+
 Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
+  progress_.began = env_.clock.now();
   while (true) {
     const Server* server = catalogue_->server(target_);
     // A new start of it is compared anew, and gets nothing before.
@@ -422,7 +436,10 @@ Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
     if (!same || server->failed || !links_->peer(target_)) {
       co_return fail(Code::kUnavailable, target_ + " went away during its resync");
     }
-    progress_.files_left = catalogue_->lag(server->id).jobs;
+    const Lag lag = catalogue_->lag(server->id);
+    progress_.files_left = lag.jobs;
+    progress_.bytes_left = lag.bytes;
+    progress_.bytes_total = std::max(progress_.bytes_total, progress_.bytes_left);
     progress_.files_total = std::max(progress_.files_total, progress_.files_left);
     auto oldest = catalogue_->jobs(server->id, 0, 1);
     if (oldest.empty() || oldest.front().sequence > last_sequence) co_return Status{};
