@@ -8,6 +8,7 @@
 #include <set>
 
 #include "bench/baselines.h"
+#include "bench/engine.h"
 #include "bench/workloads.h"
 #include "client/local_cluster.h"
 #include "common/uv/uv_runtime.h"
@@ -16,12 +17,14 @@ namespace understudy::bench {
 namespace {
 
 const std::set<std::string> kStoreOperations = {"put", "get", "stat", "delete", "big", "failover"};
+const std::set<std::string> kEngineOperations = {"engine", "engine-big", "engine-fill", "engine-open"};
 const std::set<std::string> kBaselines = {"plain", "loopback", "copy"};
 
 struct Program {
   Options options;
   std::string scratch;       // A folder on the disk that the baselines are measured on.
   std::vector<std::string> operations;
+  bool keep = false;
   bool failed = false;
 };
 
@@ -53,12 +56,26 @@ CopySeconds copy(const Program& program, const std::string& source) {
   return seconds;
 }
 
+Task<Status> engine(Env& env, const Program* program, std::string operation) {
+  EngineBench bench(env, program->options, program->scratch);
+  if (operation == "engine") co_return co_await bench.small();
+  if (operation == "engine-fill") co_return co_await bench.fill();
+  if (operation == "engine-open") co_return co_await bench.open_only();
+  const std::string source = program->scratch + "/source";
+  make_file(source, program->options.big_bytes);
+  Status status = co_await bench.big(source);
+  std::filesystem::remove(source);
+  co_return status;
+}
+
 Task<void> run(Env& env, Program* program) {
   Workloads workloads(env, program->options);
   const std::string source = program->scratch + "/source";
   for (std::string operation : program->operations) {
     Status status;
-    if (operation == "plain") {
+    if (kEngineOperations.contains(operation)) {
+      status = co_await engine(env, program, operation);
+    } else if (operation == "plain") {
       plain(*program);
     } else if (operation == "loopback") {
       loopback(*program);
@@ -91,7 +108,7 @@ int main(int argc, char** argv) {
   Program program;
   uint32_t seconds = 5;
   CLI::App app("Measures a cluster: one JSON line for each measurement, and for the baseline and the ratio where there is one.");
-  app.add_option("operations", program.operations, "put get stat delete big failover; baselines alone: plain loopback copy")->required();
+  app.add_option("operations", program.operations, "put get stat delete big failover; of the engine alone: engine engine-big engine-fill engine-open; baselines alone: plain loopback copy")->required();
   app.add_option("--data", program.options.cluster, "a local cluster's folder, as `understudy up --data` made it");
   app.add_option("--nm", program.options.name_nodes, "a name node's HOST:PORT (processor time is then this process's alone)")->delimiter(',');
   app.add_option("--clients", program.options.clients, "how many at once")->check(CLI::Range(1, 10'000))->capture_default_str();
@@ -101,13 +118,14 @@ int main(int argc, char** argv) {
   app.add_option("--big-bytes", program.options.big_bytes, "bytes of the big file")->capture_default_str();
   app.add_option("--rate", program.options.rate, "failover: operations a second and client")->capture_default_str();
   app.add_option("--event", program.options.event, "failover: a shell command, run after a third of the time");
+  app.add_flag("--keep", program.keep, "use the --scratch folder itself, and leave it (engine-fill, then engine-open)");
   app.add_option("--scratch", program.scratch, "a folder for the baselines' files; default: beside the cluster's, else the working folder");
   CLI11_PARSE(app, argc, argv);
   program.options.time = std::chrono::seconds(seconds);
 
   bool needs_cluster = false;
   for (const auto& operation : program.operations) {
-    if (!kStoreOperations.contains(operation) && !kBaselines.contains(operation)) {
+    if (!kStoreOperations.contains(operation) && !kBaselines.contains(operation) && !kEngineOperations.contains(operation)) {
       fmt::print(stderr, "error: INVALID: {}: no such operation; --help lists them\n", operation);
       return 2;
     }
@@ -122,14 +140,14 @@ int main(int argc, char** argv) {
     program.options.name_nodes = *addresses;
   }
   if (program.scratch.empty()) program.scratch = program.options.cluster.empty() ? "." : program.options.cluster;
-  program.scratch += fmt::format("/bench-scratch.{}", getpid());
+  if (!program.keep) program.scratch += fmt::format("/bench-scratch.{}", getpid());
   std::filesystem::create_directories(program.scratch);
 
   {
     UvRuntime runtime;
     runtime.run(run(runtime.env(), &program));
   }
-  std::filesystem::remove_all(program.scratch);
+  if (!program.keep) std::filesystem::remove_all(program.scratch);
   return program.failed ? 1 : 0;
 }
 

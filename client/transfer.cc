@@ -5,6 +5,7 @@
 #include <deque>
 
 #include "client/session_internal.h"
+#include "common/base/chunk_cutter.h"
 #include "common/base/chunk_hash.h"
 #include "common/base/path.h"
 
@@ -20,7 +21,7 @@ constexpr int kRestartsMax = 5;
 
 struct Session::Staging {
   Staging(Env& env, Source* source, Progress progress)
-      : source(source), progress(std::move(progress)), window(env.executor, kWindowChunks), tasks(env.executor) {}
+      : source(source), progress(std::move(progress)), window(env.executor, kStagedAtOnce), tasks(env.executor) {}
   Source* source;
   Progress progress;
   uint64_t chunks = 0;
@@ -62,23 +63,44 @@ Task<void> Session::stage_chunk(std::string path, wire::Location location, uint6
   staging->window.release(1);
 }
 
+namespace {
+
+// A part of the source, and where the first chunk in it ends; shared with the worker that looks.
+struct Cutting {
+  Bytes bytes;
+  size_t begin = 0;
+  size_t cut = 0;
+};
+
+}  // namespace
+
+// The chunks are cut where the content says, so that what is there already is not stored again.
 Task<Status> Session::stage_all(std::string path, wire::Location location, uint64_t upload_id, Staging* staging) {
   uint64_t index = 0;
   uint64_t size = 0;
-  for (;; ++index) {
-    auto reading = staging->source->read(size, kChunkSizeMax);
-    auto chunk = co_await reading;
-    if (!chunk) co_return std::unexpected(std::move(chunk).error());
-    bool last = chunk->size() < kChunkSizeMax;
-    size += chunk->size();
-    if (!chunk->empty()) {
-      auto room = staging->window.acquire(1);
-      co_await room;
-      if (staging->failed) break;
-      staging->tasks.spawn(stage_chunk(path, location, upload_id, index, *std::move(chunk), staging));
-      if (last) ++index;
+  uint64_t read_to = 0;
+  bool at_end = false;
+  auto cutting = std::make_shared<Cutting>();
+  while (true) {
+    while (!at_end && cutting->bytes.size() - cutting->begin < kChunkSizeMax) {
+      auto reading = staging->source->read(read_to, kChunkSizeMax);
+      auto more = co_await reading;
+      if (!more) co_return std::unexpected(std::move(more).error());
+      at_end = more->size() < kChunkSizeMax;
+      read_to += more->size();
+      cutting->bytes.erase(0, std::exchange(cutting->begin, 0));
+      cutting->bytes += *more;
     }
-    if (last) break;
+    if (cutting->begin == cutting->bytes.size()) break;
+    auto cut = env_.workers.run([cutting] { cutting->cut = cut_chunk(BytesView(cutting->bytes).substr(cutting->begin)); });
+    co_await cut;
+    auto room = staging->window.acquire(1);
+    co_await room;
+    if (staging->failed) break;
+    Bytes chunk = cutting->bytes.substr(cutting->begin, cutting->cut);
+    cutting->begin += cutting->cut;
+    size += chunk.size();
+    staging->tasks.spawn(stage_chunk(path, location, upload_id, index++, std::move(chunk), staging));
   }
   auto ended = staging->tasks.join();
   co_await ended;

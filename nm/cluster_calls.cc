@@ -48,6 +48,10 @@ wire::MemberStatus ClusterCalls::member_status(const Pair& pair, const Server& s
   if (const ResyncProgress* progress = failover_->resync_progress(server.name)) {
     status.set_resync_total(progress->files_total);
     status.set_resync_done(progress->files_total - std::min(progress->files_total, progress->files_left));
+    status.set_resync_bytes_total(progress->bytes_total);
+    status.set_resync_bytes_done(progress->bytes_total - std::min(progress->bytes_total, progress->bytes_left));
+    auto left = progress->time_left(env_.clock.now());
+    status.set_resync_left_ms(left ? milliseconds_of(*left) : -1);
   }
   if (const ServerLink* link = links_->find(server.name)) {
     status.set_files(link->last_heartbeat.files());

@@ -24,6 +24,7 @@ struct Flags : ServerFlags {
   std::string rebuild_from, rebuild_without;
   uint64_t retain_versions = Retention().versions;
   std::string retain_age = "all", retain_deleted = "168h";
+  uint64_t resync_rate = 0;
   std::string peers, durability = "async", replication_path = "relay", hints = "off", hint_interval, hint_ttl, metrics;
 };
 
@@ -78,6 +79,8 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   options.retention.versions = flags.retain_versions;
   ASSIGN_OR_RETURN(options.retention.age, retention_time("--retain-age", flags.retain_age, 0));
   ASSIGN_OR_RETURN(options.retention.deleted, retention_time("--retain-deleted", flags.retain_deleted, -1));
+  if (flags.resync_rate > 1 << 20) return fail(Code::kInvalid, "--resync-rate is 0 to 1048576, in MiB a second");
+  options.resync_bytes_per_s = flags.resync_rate << 20;
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -141,6 +144,7 @@ int run(int argc, char** argv) {
   app.add_option("--retain-versions", flags.retain_versions, "Older versions kept of each file; 0: all");
   app.add_option("--retain-age", flags.retain_age, "Older versions go after so long, however few; all: none does");
   app.add_option("--retain-deleted", flags.retain_deleted, "How long a deleted file can come back; all: for ever");
+  app.add_option("--resync-rate", flags.resync_rate, "MiB a second to a half that is not in sync; 0: no limit");
   app.add_option("--durability", flags.durability, "async (sync: later)");
   app.add_option("--replication-path", flags.replication_path, "relay (direct: later)");
   app.add_option("--hints", flags.hints, "off (on: later)");

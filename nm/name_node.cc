@@ -198,6 +198,7 @@ Task<Status> NameNode::open() {
   failover_ = std::make_unique<FailoverDriver>(env_, options_.monitor, catalogue_.get(), this, &links_);
   names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get(),
                                             options_.retention);
+  failover_->set_resync_rate(options_.resync_bytes_per_s);
   cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_}, catalogue_.get(), this, &links_,
                                             failover_.get(), names_.get());
   failover_->set_retention(options_.retention);

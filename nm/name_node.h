@@ -34,6 +34,7 @@ struct NameNodeOptions {
   MonitorSettings monitor;
   Retention retention;
   size_t clients_max = 8000;  // Connections at once.
+  uint64_t resync_bytes_per_s = 0;  // To a half that is not in sync; 0: no limit.
   Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
   // Not empty: the folder has no catalogue, and it is rebuilt from what these servers know
   // (nm/rebuild.h). Those of `rebuild_without` may come later.

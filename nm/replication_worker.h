@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/chunk_list.h"
 #include "common/env/env.h"
 #include "common/env/sync.h"
 #include "common/env/task.h"
@@ -37,6 +38,8 @@ class ReplicationWorker {
   // A target that is not in sync gets no versions before its heads were compared: what
   // only it has would be in their way.
   void set_compared(bool compared) { compared_ = compared; }
+  // While the target is not in sync, it gets so many bytes a second; 0: as many as it takes.
+  void set_resync_rate(uint64_t bytes_per_s) { resync_rate_ = bytes_per_s; }
 
  private:
   std::vector<Job> take_batch();
@@ -45,12 +48,16 @@ class ReplicationWorker {
   Task<bool> carry_versions(std::string source, std::vector<Job> jobs);
   Task<Status> carry_names(std::vector<Job> jobs);
   Task<Status> carry_big(std::string source, wire::VersionRecord version);
-  Task<Status> carry_chunk(std::string source, uint64_t file_id, Bytes hash, wire::VersionNumber version);
+  Task<Status> carry_list(std::string source, wire::FetchChunkRequest about, ChunkRefs list, uint32_t level);
+  // With all under it, if it is a list chunk.
+  Task<Status> carry_chunk(std::string source, wire::FetchChunkRequest about, ChunkRefInfo ref, uint32_t level);
   Task<Status> remove_at_primary(Job job);
   Task<void> repair(std::string source, Job job);
   static wire::JobDone as_done(const Job& job);
   void done(const Job& job, bool partial = false);
   Task<void> commit_done();
+  // Waits until `bytes` more may go to a target that is not in sync.
+  Task<void> pace(uint64_t bytes);
 
   Env& env_;
   std::string target_;
@@ -62,6 +69,8 @@ class ReplicationWorker {
   bool woken_ = false;
   bool paused_ = false;
   bool compared_ = false;
+  uint64_t resync_rate_ = 0;
+  Instant next_bytes_at_{};
   std::set<FileId> under_way_;   // Objects in a batch, until their JobsDone is committed.
   size_t batches_ = 0;
   std::vector<wire::JobDone> done_;

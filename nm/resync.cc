@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "common/base/chunk_list.h"
 #include "common/base/log.h"
 #include "nm/catalogue_db.h"
 #include "nm/replication_worker.h"
@@ -159,6 +160,9 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     if (plan.job) {
       to_wire(plan.from, job->mutable_from());
       to_wire(plan.to, job->mutable_to());
+      // What was announced is queued with its bytes.
+      auto node = catalogue_->node(FileId{id});
+      if (node && !source_view.deleted && !catalogue_->job(server->id, FileId{id})) job->set_bytes(node->size_bytes);
     }
     if (plan.metadata) job->set_meta_version(source_view.meta_version);
   };
@@ -274,32 +278,50 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
     if (!done) co_return std::unexpected(done.error());
     co_return from_wire(done->version());
   }
-  uint64_t upload_id = env_.random.next();
-  for (int i = 0; i < record.chunks_size(); ++i) {
-    wire::FetchChunkRequest ask;
-    ask.set_file_id(number(node.id));
-    ask.set_hash(record.chunks(i).hash());
-    *ask.mutable_version() = record.version();
-    std::shared_ptr<Peer> target = links_->peer(target_);
-    if (!target) co_return fail(Code::kUnavailable, target_ + " is not connected");
-    auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
-    if (!chunk) co_return std::unexpected(chunk.error());
-    wire::StageRequest stage;
-    stage.set_file_id(number(node.id));
-    stage.set_epoch(epoch);
-    stage.set_upload_id(upload_id);
-    stage.set_index(static_cast<uint64_t>(i));
-    auto staged = co_await primary->call(wire::STAGE, stage.SerializeAsString(), std::move(chunk->body), kServerCallTimeout);
-    if (!staged) co_return std::unexpected(staged.error());
+  wire::StageRequest stage;
+  stage.set_file_id(number(node.id));
+  stage.set_epoch(epoch);
+  stage.set_upload_id(env_.random.next());
+  for (const auto& chunk : record.chunks()) {
+    CO_ASSIGN_OR_RETURN(uint64_t staged, co_await stage_chunks(source, stage, record.version(), chunk.hash(), record.list_level()));
+    stage.set_index(staged);
   }
   wire::CommitRequest commit;
   describe(commit);
-  commit.set_upload_id(upload_id);
-  commit.set_chunk_count(static_cast<uint64_t>(record.chunks_size()));
+  commit.set_upload_id(stage.upload_id());
+  commit.set_chunk_count(stage.index());
   commit.set_size_bytes(record.size_bytes());
   auto done = co_await call<wire::VersionReply>(primary.get(), wire::COMMIT, commit, kServerCallTimeout);
   if (!done) co_return std::unexpected(done.error());
   co_return from_wire(done->version());
+}
+
+// A chunk of the target's, or all that a list chunk names, staged at the acting primary from stage.index() on.
+// The index behind the last.
+Task<Result<uint64_t>> Resync::stage_chunks(std::string source, wire::StageRequest stage, wire::VersionNumber version,
+                                            Bytes hash, uint32_t level) {
+  wire::FetchChunkRequest ask;
+  ask.set_file_id(stage.file_id());
+  ask.set_hash(hash);
+  *ask.mutable_version() = version;
+  std::shared_ptr<Peer> target = links_->peer(target_);
+  if (!target) co_return fail(Code::kUnavailable, target_ + " is not connected");
+  auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
+  if (!chunk) co_return std::unexpected(chunk.error());
+  target.reset();
+  if (level > 0) {
+    CO_ASSIGN_OR_RETURN(ChunkRefs below, parse_list(chunk->body, level - 1));
+    for (const auto& ref : below) {
+      CO_ASSIGN_OR_RETURN(uint64_t staged, co_await stage_chunks(source, stage, version, Bytes(ref.hash.view()), level - 1));
+      stage.set_index(staged);
+    }
+    co_return stage.index();
+  }
+  std::shared_ptr<Peer> primary = links_->peer(source);
+  if (!primary) co_return fail(Code::kUnavailable, source + " is not connected");
+  auto staged = co_await primary->call(wire::STAGE, stage.SerializeAsString(), std::move(chunk->body), kServerCallTimeout);
+  if (!staged) co_return std::unexpected(staged.error());
+  co_return stage.index() + 1;
 }
 
 // What is to be set aside is listed first: once it is, a later comparison finds nothing.
@@ -395,7 +417,18 @@ Task<Result<bool>> Resync::holds(std::string server, FileId file, Version versio
       std::ranges::any_of(stat->divergent(), is_it);
 }
 
+std::optional<Duration> ResyncProgress::time_left(Instant now) const {
+  const auto since = static_cast<double>((now - began).count());
+  auto at_pace = [&](uint64_t total, uint64_t left) {
+    const uint64_t done = total - std::min(total, left);
+    return done == 0 ? 0.0 : since * static_cast<double>(left) / static_cast<double>(done);
+  };
+  if (files_left > 0 && files_left >= files_total) return std::nullopt;
+  return Duration(static_cast<int64_t>(std::max(at_pace(files_total, files_left), at_pace(bytes_total, bytes_left))));
+}
+
 Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
+  progress_.began = env_.clock.now();
   while (true) {
     const Server* server = catalogue_->server(target_);
     // A new start of it is compared anew, and gets nothing before.
@@ -403,7 +436,10 @@ Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
     if (!same || server->failed || !links_->peer(target_)) {
       co_return fail(Code::kUnavailable, target_ + " went away during its resync");
     }
-    progress_.files_left = catalogue_->lag(server->id).jobs;
+    const Lag lag = catalogue_->lag(server->id);
+    progress_.files_left = lag.jobs;
+    progress_.bytes_left = lag.bytes;
+    progress_.bytes_total = std::max(progress_.bytes_total, progress_.bytes_left);
     progress_.files_total = std::max(progress_.files_total, progress_.files_left);
     auto oldest = catalogue_->jobs(server->id, 0, 1);
     if (oldest.empty() || oldest.front().sequence > last_sequence) co_return Status{};

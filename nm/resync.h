@@ -7,6 +7,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "common/env/env.h"
@@ -24,6 +25,11 @@ struct Node;
 struct ResyncProgress {
   uint64_t files_total = 0;  // Jobs queued by the comparison and before it.
   uint64_t files_left = 0;
+  uint64_t bytes_total = 0;  // About: of a file that only the comparison found, all of it.
+  uint64_t bytes_left = 0;
+  Instant began{};           // When the jobs' turn came.
+  // At the pace of files or of bytes since it began, whichever says more; nothing before either moved.
+  std::optional<Duration> time_left(Instant now) const;
 };
 
 class Resync {
@@ -47,6 +53,8 @@ class Resync {
   Task<Result<Version>> bring_checkpoint(std::string source, Node node, Version expected, wire::VersionRecord record);
   Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record,
                               bool more_follow);
+  Task<Result<uint64_t>> stage_chunks(std::string source, wire::StageRequest stage, wire::VersionNumber version,
+                                      Bytes hash, uint32_t level);
   Task<Status> end_waiting(std::string source);
   Task<Result<bool>> holds(std::string server, FileId file, Version version);
   Task<Status> until_jobs_done(uint64_t last_sequence);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "common/base/chunk_hash.h"
+#include "common/base/chunk_list.h"
 #include "common/base/result.h"
 #include "common/base/types.h"
 #include "common/env/env.h"
@@ -65,11 +66,6 @@ struct VersionInfo {
   uint64_t versions = 0;
 };
 
-struct ChunkRefInfo {
-  ChunkHash hash;
-  uint32_t size = 0;
-};
-
 // What one version did to the text of its parent.
 struct TextStep {
   Version version;
@@ -108,7 +104,7 @@ class FileStore {
   // versions gets the answer it got; NOT_FOUND behind a tombstone.
   virtual Task<Status> begin_epoch(Epoch epoch) = 0;               // The EPOCH record, durable.
   virtual Task<Result<VersionInfo>> put(Change change, Bytes content) = 0;     // At most one chunk.
-  virtual Task<Result<VersionInfo>> append(Change change, Bytes content) = 0;  // At most one chunk.
+  virtual Task<Result<VersionInfo>> append(Change change, Bytes content) = 0;  // At most kChunkSizeMax.
   virtual Task<Result<VersionInfo>> remove(Change change) = 0;     // A tombstone.
   // The content before the tombstone, as a new version; the newest if there is no tombstone.
   virtual Task<Result<VersionInfo>> undelete(Change change) = 0;
@@ -120,9 +116,9 @@ class FileStore {
   virtual Task<Result<VersionInfo>> revert(Change change) = 0;
   // A chunk of an upload: stored and pinned until unpin. Durable with the commit at the latest.
   virtual Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) = 0;
-  virtual void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) = 0;
+  virtual void unpin(FileId file, const ChunkRefs& chunks) = 0;
   // A version of chunks that are pinned or belong to the file; behind the newest version if `append`.
-  virtual Task<Result<VersionInfo>> commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) = 0;
+  virtual Task<Result<VersionInfo>> commit(Change change, ChunkRefs chunks, bool append) = 0;
 
   // The answer that this request got (or is getting durable), if it is in the file's line of versions.
   virtual std::optional<VersionInfo> answered(FileId file, RequestId request) = 0;
@@ -131,8 +127,8 @@ class FileStore {
   // NOT_FOUND: no such file or version.
   virtual Result<VersionInfo> info(FileId file, Version version) = 0;
   virtual Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) = 0;
-  // Empty if the content stands inline (up to 64 KiB).
-  virtual Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) = 0;
+  // The file's own chunks. Empty if the content stands inline (up to 64 KiB).
+  virtual Task<Result<ChunkRefs>> chunks(FileId file, Version version) = 0;
   // From the one behind `since` to the newest durable one, oldest first. NOT_FOUND: `since` is not
   // in the newest one's line, or further back than any edit lasts.
   virtual Task<Result<std::vector<TextStep>>> text_steps(FileId file, Version since) = 0;

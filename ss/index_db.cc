@@ -9,7 +9,7 @@
 namespace understudy {
 namespace {
 
-constexpr std::string_view kIndexFormat = "1";
+constexpr std::string_view kIndexFormat = "2";
 constexpr std::string_view kStatePrefix = "state.";
 
 // lsn is the position of a record in the log. flags: 1 originated, 2 set aside.
@@ -26,6 +26,8 @@ CREATE TABLE IF NOT EXISTS aside(file_id INTEGER, epoch INTEGER, counter INTEGER
   PRIMARY KEY(file_id, epoch, counter)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoints(file_id INTEGER, tag TEXT, lsn INTEGER,
   PRIMARY KEY(file_id, tag)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS chunks(file_id INTEGER, hash BLOB, lsn INTEGER, size INTEGER,
+  PRIMARY KEY(file_id, hash)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 )sql";
 
@@ -169,6 +171,7 @@ Status IndexDb::apply_rows(const IndexRecord& record) {
   RETURN_IF_ERROR(begin_if_needed());
   covered_ = record.end;
   if (auto* version = std::get_if<VersionRow>(&record.row)) return apply_version(*version);
+  if (auto* chunk = std::get_if<ChunkRow>(&record.row)) return apply_chunk(*chunk);
   if (auto* name = std::get_if<NameRow>(&record.row)) return apply_name(*name);
   if (auto* aside = std::get_if<AsideRow>(&record.row)) return apply_aside(*aside);
   if (auto* state = std::get_if<StateRow>(&record.row)) {
@@ -226,6 +229,23 @@ Status IndexDb::apply_version(const VersionRow& row) {
   }
   count(object, 1);
   return put_object(object, !known);
+}
+
+Status IndexDb::apply_chunk(const ChunkRow& row) {
+  return db_->statement("INSERT OR REPLACE INTO chunks VALUES(?1, ?2, ?3, ?4)")
+      .bind(number(row.file))
+      .bind_blob(row.hash.view())
+      .bind(number(row.lsn))
+      .bind(row.size)
+      .run();
+}
+
+Result<std::optional<ChunkRow>> IndexDb::chunk(FileId file, const ChunkHash& hash) {
+  auto find = db_->statement("SELECT lsn, size FROM chunks WHERE file_id = ?1 AND hash = ?2");
+  find.bind(number(file)).bind_blob(hash.view());
+  ASSIGN_OR_RETURN(bool found, find.step());
+  if (!found) return std::nullopt;
+  return ChunkRow{Lsn{find.column_uint64(0)}, file, hash, static_cast<uint32_t>(find.column_uint64(1))};
 }
 
 Status IndexDb::apply_name(const NameRow& row) {
@@ -484,6 +504,7 @@ Result<std::string> IndexDb::dump() {
       {"SELECT * FROM objects ORDER BY id", 7},
       {"SELECT * FROM aside ORDER BY file_id, epoch, counter", 3},
       {"SELECT * FROM checkpoints ORDER BY file_id, tag", 3},
+      {"SELECT file_id, hex(hash), lsn, size FROM chunks ORDER BY file_id, hash", 4},
       {"SELECT * FROM meta WHERE key <> 'summary' ORDER BY key", 2}};
   for (auto [sql, columns] : tables) {
     auto rows = db_->statement(sql);

@@ -74,6 +74,8 @@ class IndexDb {
   // Newest first, without `from` itself: `count_max` of them, and behind these the newest of each older epoch.
   Result<std::vector<Version>> ancestors(FileId file, Version from, size_t count_max);
   Result<std::vector<Version>> aside(FileId file);
+  // Where the newest record of that chunk of that file stands.
+  Result<std::optional<ChunkRow>> chunk(FileId file, const ChunkHash& hash);
   // The records of the tags in the file's line, with their tags, oldest first; with a tag only that one.
   Result<std::vector<VersionRow>> checkpoints(FileId file, std::string_view tag);
   // Originated versions that were not set aside, from `from` on, in log order.
@@ -100,6 +102,7 @@ class IndexDb {
   Status begin_if_needed();
   Status apply_rows(const IndexRecord& record);
   Status apply_version(const VersionRow& row);
+  Status apply_chunk(const ChunkRow& row);
   Status apply_name(const NameRow& row);
   Status apply_aside(const AsideRow& row);
   Status set_aside(ObjectRow& object, Version version);

@@ -17,6 +17,15 @@ Result<Message> parse(const LogRecord& record) {
   return message;
 }
 
+Result<IndexRecord> decode_chunk(const LogRecord& record) {
+  ASSIGN_OR_RETURN(auto chunk, parse<wire::ChunkRecord>(record));
+  ChunkRow row{record.lsn, FileId{chunk.file_id()}, {}, static_cast<uint32_t>(record.body.size())};
+  if (!parse_chunk_hash(chunk.hash(), row.hash)) {
+    return fail(Code::kCorrupt, fmt::format("the record at {} is a chunk without a hash", number(record.lsn)));
+  }
+  return IndexRecord{record.end(), row};
+}
+
 Result<IndexRecord> decode_version(const LogRecord& record) {
   ASSIGN_OR_RETURN(auto version, parse<wire::LocalVersion>(record));
   VersionRow row = version_row(version);
@@ -40,10 +49,10 @@ Result<IndexRecord> decode_aside(const LogRecord& record) {
 
 std::string describe_version(const wire::LocalVersion& local) {
   const auto& version = local.version();
-  return fmt::format("file {:016x} version {} parent {} {} size {} chunks {} request {:x}.{} user {} {}{}",
+  return fmt::format("file {:016x} version {} parent {} {} size {} chunks {} level {} request {:x}.{} user {} {}{}",
                      version.file_id(), version_from_wire(version.version()).to_string(),
                      version_from_wire(version.parent()).to_string(), wire::ChangeKind_Name(version.kind()),
-                     version.size_bytes(), version.chunks_size(), version.request().client(),
+                     version.size_bytes(), version.chunks_size(), version.list_level(), version.request().client(),
                      version.request().sequence(), version.user(),
                      local.originated() ? "originated" : "replicated",
                      version.has_name() ? " name " + version.name().name() : "") +
@@ -72,10 +81,16 @@ VersionRow version_row(const wire::LocalVersion& local) {
   return row;
 }
 
+bool chunk_ref_from_wire(const wire::ChunkRef& chunk, uint32_t level, ChunkRefInfo& ref) {
+  ref.size = chunk.size();
+  ref.span = chunk.span();
+  return parse_chunk_hash(chunk.hash(), ref.hash) && ref.size > 0 && (ref.span != 0) == (level > 0);
+}
+
 Result<IndexRecord> decode_index_record(const LogRecord& record) {
   switch (RecordType{record.type}) {
     case RecordType::kChunk:
-      return IndexRecord{record.end(), std::monostate{}};
+      return decode_chunk(record);
     case RecordType::kVersion:
       return decode_version(record);
     case RecordType::kName:

@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "common/base/chunk_list.h"
 #include "common/base/result.h"
 #include "common/base/types.h"
 #include "common/segment_log/log_format.h"
@@ -28,8 +29,9 @@ enum class RecordType : uint32_t {
 // Contents up to this size stand in their version's record.
 inline constexpr uint64_t kInlineSizeMax = 64 << 10;
 
-// A version's list of chunks travels in one message (16 MiB) and stands in one record.
-inline constexpr uint64_t kChunksMax = 200 << 10;
+// Entries of a list of chunks in one version's record. Since there are list chunks it takes
+// kTopListMax; those before had all their chunks there.
+inline constexpr int kRecordChunksMax = 200 << 10;
 
 struct VersionRow {
   Lsn lsn{};  // Where the record begins,
@@ -54,6 +56,12 @@ struct VersionRow {
   // The content is the parent's, which is named.
   bool checkpoint() const { return kind == wire::CHANGE_CHECKPOINT; }
 };
+struct ChunkRow {
+  Lsn lsn{};
+  FileId file = kNoFile;
+  ChunkHash hash;
+  uint32_t size = 0;
+};
 struct NameRow {
   Lsn lsn{};
   FileId object = kNoFile;
@@ -74,10 +82,10 @@ struct StateRow {
   Bytes value;
 };
 
-// One record as the index takes it in; a chunk only moves the covered position.
+// One record as the index takes it in.
 struct IndexRecord {
   Lsn end{};
-  std::variant<std::monostate, VersionRow, NameRow, AsideRow, EpochRow, StateRow> row;
+  std::variant<std::monostate, VersionRow, ChunkRow, NameRow, AsideRow, EpochRow, StateRow> row;
 };
 
 // CORRUPT: no such record can be.
@@ -87,6 +95,9 @@ VersionRow version_row(const wire::LocalVersion& version);
 
 // In words, for `understudy inspect`.
 std::string describe_record(const LogRecord& record);
+
+// The entry of a version's list. False if it is none.
+[[nodiscard]] bool chunk_ref_from_wire(const wire::ChunkRef& chunk, uint32_t level, ChunkRefInfo& ref);
 
 inline wire::VersionNumber version_to_wire(Version version) {
   wire::VersionNumber result;

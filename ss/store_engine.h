@@ -1,6 +1,6 @@
 // FileStore over a segment log and an index: everything a storage server does with
 // its disk. Parts: store_engine.cc (opening, the index's upkeep), store_changes.cc,
-// store_past.cc, store_reads.cc, store_replica.cc (what the name node asks for), store_names.cc.
+// store_chunks.cc, store_past.cc, store_reads.cc, store_replica.cc (what the name node asks for), store_names.cc.
 //
 // What is durable is in the index at once: it is fed from the log's callbacks, in the
 // order of the log. What is appended and not yet durable is in `open_`: there the next
@@ -48,13 +48,13 @@ class StoreEngine final : public FileStore {
   Task<Result<VersionInfo>> checkpoint(Change change) override;
   Task<Result<VersionInfo>> revert(Change change) override;
   Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) override;
-  void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) override;
-  Task<Result<VersionInfo>> commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) override;
+  void unpin(FileId file, const ChunkRefs& chunks) override;
+  Task<Result<VersionInfo>> commit(Change change, ChunkRefs chunks, bool append) override;
   std::optional<VersionInfo> answered(FileId file, RequestId request) override;
 
   Result<VersionInfo> info(FileId file, Version version) override;
   Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) override;
-  Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) override;
+  Task<Result<ChunkRefs>> chunks(FileId file, Version version) override;
   Task<Result<std::vector<TextStep>>> text_steps(FileId file, Version since) override;
   std::vector<Version> divergent(FileId file) override;
   Result<std::vector<wire::Checkpoint>> checkpoints(FileId file, std::string tag) override;
@@ -77,10 +77,20 @@ class StoreEngine final : public FileStore {
   Future<Error> failed() override { return failed_.future(); }
   Task<Status> close() override;
 
+  // A chunk that was hashed away from the ready loop.
+  struct HashedChunk {
+    Bytes bytes;
+    ChunkHash hash;
+    uint64_t checksum = 0;
+  };
+
   // For tests.
   IndexDb& index() { return *index_; }
 
  private:
+  // Staging and replication wait while so much waits for the disk.
+  static constexpr uint64_t kBufferedMax = 16 << 20;
+
   // A file with appends that are not durable yet.
   struct OpenFile {
     StoredVersionRef head;  // Null: none, after a setting aside.
@@ -94,20 +104,20 @@ class StoreEngine final : public FileStore {
     Lsn lsn{};
     StoredVersionRef loaded;  // If it is in memory.
   };
-  // A chunk that was hashed away from the ready loop.
-  struct HashedChunk {
-    Bytes bytes;
-    ChunkHash hash;
-    uint64_t checksum = 0;
-  };
   // The content of a change, ready to be appended without a wait.
   struct Content {
+    StoredVersionRef same;  // That version's, and nothing else; or:
     Bytes inline_content;
-    StoredVersionRef before;  // Its first `kept` chunks come first, if set;
-    int kept = 0;
-    std::vector<std::pair<ChunkRefInfo, Lsn>> stored;  // then these, which stand in the log;
-    std::vector<HashedChunk> fresh;                    // then these, which do not.
-    uint64_t shared_bytes = 0;                         // So much of `stored` is the version before's.
+    std::vector<ChunkRefs> spine = {{}};  // Of what comes first (common/base/chunk_list.h),
+    uint64_t spine_bytes = 0;             // which is so much,
+    ChunkRefs stored;                     // then these chunks, which stand in the log;
+    std::vector<HashedChunk> fresh;       // then these, which may not.
+    uint64_t new_bytes = 0;               // So much of `stored` is new since the version before.
+  };
+  // Chunks of a file one behind the other, and where the first begins.
+  struct ChunkRun {
+    ChunkRefs chunks;
+    uint64_t begin = 0;
   };
   using InFlight = std::pair<FileId, RequestId>;
 
@@ -133,19 +143,30 @@ class StoreEngine final : public FileStore {
   // store_changes.cc
   Result<Head> head_of(FileId file);
   Task<Result<StoredVersionRef>> load_head(FileId file);
-  Task<std::vector<HashedChunk>> hash_chunks(Bytes content);
   Status check_change(const Change& change, const Head& head);
   static Status check_epoch(const Change& change, const Head& head);
   Result<StoredVersionRef> append_change(const Change& change, const Head& head, Content content);
   void append_version(std::shared_ptr<StoredVersion> version);
   void version_done(const StoredVersionRef& version, const Status& status);
-  Lsn append_chunk(FileId file, HashedChunk chunk, LogWriter::Done done);
   Task<Result<VersionInfo>> finish(StoredVersionRef version);
   Task<Result<VersionInfo>> submit(Change change, Content content);
   Task<Result<std::optional<VersionInfo>>> first_answer(FileId file, RequestId request);
+
+  // store_chunks.cc
+  // Cut into chunks by content, unless it is to be one chunk whole.
+  Task<std::vector<HashedChunk>> hash_chunks(Bytes content, bool whole = false);
+  Result<std::optional<ChunkPlace>> place_of(FileId file, const ChunkHash& hash);
+  Lsn append_chunk(FileId file, HashedChunk chunk, LogWriter::Done done);
+  Result<ChunkPlace> store_once(FileId file, HashedChunk chunk, LogWriter::Done done);
+  Task<Result<Bytes>> read_chunk(FileId file, ChunkRefInfo ref);
+  Task<Result<ChunkRefs>> read_list(FileId file, ChunkRefInfo list, uint32_t level);
+  Task<Result<ChunkRun>> chunk_run(StoredVersionRef version, uint64_t from, uint64_t to);
+  // List chunks too.
+  Task<Result<ChunkRefs>> all_chunks(StoredVersionRef version);
+  Task<Result<std::vector<ChunkRefs>>> spine_of(StoredVersionRef version);
   Task<Result<Content>> appended_content(StoredVersionRef before, Bytes content);
-  Result<Content> content_of_chunks(FileId file, const std::vector<ChunkRefInfo>& chunks,
-                                    StoredVersionRef head);
+  Result<ChunkRefs> stored_chunks(FileId file, ChunkRefs chunks, StoredVersionRef before, uint64_t* new_bytes);
+  Status append_content(FileId file, Content& content, wire::VersionRecord& record, uint64_t* new_bytes);
 
   // store_past.cc
   Task<Result<StoredVersionRef>> load_durable_head(FileId file);
@@ -161,7 +182,6 @@ class StoreEngine final : public FileStore {
   Result<VersionRow> durable_row(FileId file, Version version);
   static VersionInfo info_of(const VersionRow& row);
   Task<Result<StoredVersionRef>> load(Lsn lsn, uint64_t size_hint);
-  Task<Result<Bytes>> read_chunk(FileId file, ChunkHash hash, ChunkPlace place);
 
   // store_names.cc
   Task<Result<wire::NameRecord>> name_of_object(ObjectRow object);

@@ -39,8 +39,7 @@ StoreEngine::Content StoreEngine::content_of(StoredVersionRef version) {
   if (version->is_inline()) {
     content.inline_content = version->inline_content;
   } else {
-    content.kept = version->record().chunks_size();
-    content.before = std::move(version);
+    content.same = std::move(version);
   }
   return content;
 }

@@ -15,7 +15,6 @@ using namespace std::chrono_literals;
 // Of versions in one reply, about; a single one may be larger.
 constexpr uint64_t kFetchBytesMax = 4 << 20;
 constexpr size_t kAncestorsMax = 64;
-constexpr uint64_t kBufferedMax = 16 << 20;
 // A replicated chunk that no version asked for so long is forgotten.
 constexpr Duration kKeepChunks = 10min;
 
@@ -81,18 +80,9 @@ Task<Result<Bytes>> StoreEngine::fetch_chunk(wire::FetchChunkRequest request) {
   const FileId file{request.file_id()};
   ChunkHash hash;
   if (!parse_chunk_hash(request.hash(), hash)) co_return fail(Code::kInvalid, "no chunk hash");
-  auto place = pins_.find(file, hash);
-  if (!place) {
-    CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version_from_wire(request.version())));
-    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(row.lsn, 0));
-    for (int i = 0; i < version->record().chunks_size() && !place; ++i) {
-      if (version->record().chunks(i).hash() == request.hash()) {
-        place = ChunkPlace{version->chunk_lsn(i), version->record().chunks(i).size()};
-      }
-    }
-  }
+  CO_ASSIGN_OR_RETURN(auto place, place_of(file, hash));
   if (!place) co_return fail(Code::kNotFound, fmt::format("{}: no chunk {}", name_of(file), hash.to_hex()));
-  co_return co_await read_chunk(file, hash, *place);
+  co_return co_await read_chunk(file, {hash, place->size});
 }
 
 // What is here is also kept findable until the versions that name it come.
@@ -100,27 +90,11 @@ Task<Result<wire::MissingChunksReply>> StoreEngine::missing_chunks(wire::Missing
   const FileId file{request.file_id()};
   const Instant now = env_.clock.now();
   pins_.forget_idle(now);
-  std::map<ChunkHash, ChunkPlace> known;
-  CO_ASSIGN_OR_RETURN(StoredVersionRef head, co_await load_head(file));
-  for (int i = 0; head && i < head->record().chunks_size(); ++i) {
-    known[head->hash(i)] = {head->chunk_lsn(i), head->record().chunks(i).size()};
-  }
-  if (Version source = version_from_wire(request.source())) {
-    CO_ASSIGN_OR_RETURN(auto row, index_->version(file, source));
-    StoredVersionRef taken;
-    if (row) {
-      CO_ASSIGN_OR_RETURN(taken, co_await load(row->lsn, 0));
-    }
-    for (int i = 0; taken && i < taken->record().chunks_size(); ++i) {
-      known[taken->hash(i)] = {taken->chunk_lsn(i), taken->record().chunks(i).size()};
-    }
-  }
   wire::MissingChunksReply reply;
   for (int i = 0; i < request.hashes_size(); ++i) {
     ChunkHash hash;
     if (!parse_chunk_hash(request.hashes(i), hash)) co_return fail(Code::kInvalid, "no chunk hash");
-    auto place = pins_.find(file, hash);
-    if (auto found = known.find(hash); !place && found != known.end()) place = found->second;
+    CO_ASSIGN_OR_RETURN(auto place, place_of(file, hash));
     if (place)
       pins_.keep(file, hash, *place, now + kKeepChunks);
     else
@@ -133,23 +107,15 @@ Task<Status> StoreEngine::store_chunk(FileId file, ChunkHash hash, Bytes content
   if (content.empty() || content.size() > kChunkSizeMax)
     co_return fail(Code::kInvalid, "a chunk has 1 byte to 1 MiB");
   CO_RETURN_IF_ERROR(has_room());
-  auto hashed = co_await hash_chunks(std::move(content));
+  auto hashed = co_await hash_chunks(std::move(content), /*whole=*/true);
   if (hashed[0].hash != hash)
     co_return fail(Code::kCorrupt, name_of(file) + ": a chunk arrived that has another hash");
   co_await log_->room(kBufferedMax);
   const Instant until = env_.clock.now() + kKeepChunks;
   pins_.forget_idle(env_.clock.now());
-  if (auto place = pins_.find(file, hash)) {
-    pins_.keep(file, hash, *place, until);
-    co_return Status{};
-  }
-  const auto size = static_cast<uint32_t>(hashed[0].bytes.size());
-  auto placed = std::make_shared<Lsn>();
-  *placed = append_chunk(file, std::move(hashed[0]), [this, file, hash, placed](const Status& status) {
-    if (!status) pins_.drop(file, hash, *placed);
-  });
   // Durable with its version at the latest, as in stage().
-  pins_.keep(file, hash, {*placed, size}, until);
+  CO_ASSIGN_OR_RETURN(ChunkPlace place, store_once(file, std::move(hashed[0]), nullptr));
+  pins_.keep(file, hash, place, until);
   co_return Status{};
 }
 
@@ -163,10 +129,6 @@ Task<Result<wire::ApplyOutcome>> StoreEngine::apply_version(wire::VersionRecord 
   stored->inline_content = std::move(*record.mutable_inline_content());
   record.clear_inline_content();
 
-  StoredVersionRef before;
-  if (record.chunks_size() > 0) {
-    CO_ASSIGN_OR_RETURN(before, co_await load_head(file));
-  }
   // From here on nothing waits.
   CO_RETURN_IF_ERROR(record.kind() == wire::CHANGE_DELETE ? writable() : has_room());
   CO_ASSIGN_OR_RETURN(Head head, head_of(file));
@@ -183,27 +145,21 @@ Task<Result<wire::ApplyOutcome>> StoreEngine::apply_version(wire::VersionRecord 
                                  known ? "; it was set aside" : ""));
     co_return outcome;
   }
-  std::map<ChunkHash, ChunkPlace> of_parent;
-  for (int i = 0; before && before->version() == parent && i < before->record().chunks_size(); ++i) {
-    of_parent[before->hash(i)] = {before->chunk_lsn(i), before->record().chunks(i).size()};
-  }
   uint64_t size = stored->inline_content.size(), new_bytes = size;
+  // Under a list chunk that is here everything is.
   for (const auto& chunk : record.chunks()) {
-    ChunkHash hash;
-    if (!parse_chunk_hash(chunk.hash(), hash)) co_return fail(Code::kInvalid, "no chunk hash");
-    auto place = pins_.find(file, hash);
-    auto shared = of_parent.find(hash);
-    if (!place && shared != of_parent.end()) place = shared->second;
-    if (!place || place->size != chunk.size()) {
+    ChunkRefInfo ref;
+    if (!chunk_ref_from_wire(chunk, record.list_level(), ref)) co_return fail(Code::kInvalid, "no chunk of a list");
+    CO_ASSIGN_OR_RETURN(auto place, place_of(file, ref.hash));
+    if (!place || place->size != ref.size) {
       outcome.set_outcome(wire::ApplyOutcome::CHUNK_MISSING);
-      outcome.set_text(name_of(file) + ": chunk " + hash.to_hex() + " is not here");
+      outcome.set_text(name_of(file) + ": chunk " + ref.hash.to_hex() + " is not here");
       co_return outcome;
     }
-    size += chunk.size();
-    if (shared == of_parent.end()) new_bytes += chunk.size();
-    stored->local.add_chunk_lsns(number(place->lsn));
+    size += ref.file_bytes();
+    if (place->lsn > head.lsn) new_bytes += ref.size;
   }
-  if (size != record.size_bytes() || record.chunks_size() > static_cast<int>(kChunksMax)) {
+  if (size != record.size_bytes() || record.chunks_size() > kRecordChunksMax) {
     co_return fail(Code::kInvalid, name_of(file) + ": a version whose parts do not add up to its size");
   }
   stored->local.set_new_bytes(new_bytes);

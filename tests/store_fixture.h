@@ -117,10 +117,12 @@ class StoreOnHost {
     }
     return text + (reply->more() ? ", ..." : "");
   }
-  std::string upload(uint64_t file, const Bytes& content, bool append = false) {
-    std::vector<ChunkRefInfo> chunks;
-    for (size_t at = 0; at < content.size(); at += kChunkSizeMax) {
-      auto chunk = await(opened_->store->stage(FileId{file}, content.substr(at, kChunkSizeMax)));
+  // In full chunks, or cut by content as a client does.
+  std::string upload(uint64_t file, const Bytes& content, bool append = false, bool by_content = false) {
+    ChunkRefs chunks;
+    for (size_t at = 0; at < content.size(); at += chunks.back().size) {
+      const size_t size = by_content ? cut_chunk(BytesView(content).substr(at)) : kChunkSizeMax;
+      auto chunk = await(opened_->store->stage(FileId{file}, content.substr(at, size)));
       if (!chunk) return std::string(code_name(chunk.error().code));
       chunks.push_back(*chunk);
     }

@@ -37,23 +37,29 @@ class StoreReplicaTest : public testing::Test {
   int replicate(StoreOnHost& from, StoreOnHost& to, uint64_t file, Version behind = {}) {
     int chunks = 0;
     for (const auto& version : fetch(from, file, behind).versions()) {
-      wire::MissingChunksRequest ask;
-      ask.set_file_id(file);
-      *ask.mutable_source() = version.undo_target();
-      for (const auto& chunk : version.chunks()) ask.add_hashes(chunk.hash());
-      const auto missing = to.await(to->missing_chunks(ask)).value();
-      for (uint32_t index : missing.missing()) {
-        wire::FetchChunkRequest chunk;
-        chunk.set_file_id(file);
-        chunk.set_hash(ask.hashes(static_cast<int>(index)));
-        *chunk.mutable_version() = version.version();
-        Bytes bytes = from.await(from->fetch_chunk(chunk)).value();
-        ChunkHash hash;
-        CHECK(parse_chunk_hash(chunk.hash(), hash));
-        EXPECT_TRUE(to.await(to->store_chunk(FileId{file}, hash, bytes)));
-        ++chunks;
+      ChunkRefs top(version.chunks_size());
+      for (size_t i = 0; i < top.size(); ++i) {
+        CHECK(chunk_ref_from_wire(version.chunks(static_cast<int>(i)), version.list_level(), top[i]));
       }
+      chunks += carry(from, to, file, top, version.list_level());
       EXPECT_EQ(apply(to, version), "APPLIED");
+    }
+    return chunks;
+  }
+  int carry(StoreOnHost& from, StoreOnHost& to, uint64_t file, const ChunkRefs& list, uint32_t level) {
+    int chunks = 0;
+    wire::MissingChunksRequest ask;
+    ask.set_file_id(file);
+    for (const auto& ref : list) ask.add_hashes(Bytes(ref.hash.view()));
+    const auto missing = to.await(to->missing_chunks(ask)).value();
+    for (uint32_t index : missing.missing()) {
+      wire::FetchChunkRequest chunk;
+      chunk.set_file_id(file);
+      chunk.set_hash(ask.hashes(static_cast<int>(index)));
+      Bytes bytes = from.await(from->fetch_chunk(chunk)).value();
+      if (level > 0) chunks += carry(from, to, file, *parse_list(bytes, level - 1), level - 1);
+      EXPECT_TRUE(to.await(to->store_chunk(FileId{file}, list[index].hash, bytes)));
+      ++chunks;
     }
     return chunks;
   }
@@ -103,6 +109,21 @@ TEST_F(StoreReplicaTest, HalvesBecomeEqual) {
   ASSERT_TRUE(two_.rebuild());
   EXPECT_EQ(digests(one_), digests(two_));
   EXPECT_TRUE(two_.get(2) == big + "tail");
+}
+
+TEST_F(StoreReplicaTest, AFileOfManyChunksTravelsWithItsLists) {
+  ChunkRefs chunks;
+  for (int i = 0; i < 3000; ++i) {
+    chunks.push_back(one_.await(one_->stage(FileId{1}, "chunk " + std::to_string(i))).value());
+  }
+  EXPECT_EQ(one_.told(one_.await(one_->commit(one_.change(1), chunks, false))), "3.1");
+  EXPECT_GT(replicate(one_, two_, 1), 3000);
+  EXPECT_TRUE(two_.get(1) == one_.get(1));
+  EXPECT_EQ(one_.append(1, "more"), "3.2");
+  EXPECT_LE(replicate(one_, two_, 1, {Epoch{3}, 1}), 3);
+  EXPECT_TRUE(two_.get(1) == one_.get(1));
+  ASSERT_TRUE(two_.rebuild());
+  EXPECT_TRUE(two_.get(1) == one_.get(1));
 }
 
 TEST_F(StoreReplicaTest, WhatWasUndoneComesBackWithoutItsChunks) {

@@ -70,6 +70,8 @@ Json member_object(const wire::MemberStatus& member) {
   object.number("last_heartbeat_ms", member.last_heartbeat_ms()).count("files", member.files());
   object.count("bytes", member.bytes()).count("jobs", member.jobs()).count("job_bytes", member.job_bytes());
   object.number("oldest_job_ms", member.oldest_job_ms()).count("resync_done", member.resync_done());
+  object.count("resync_bytes_done", member.resync_bytes_done()).count("resync_bytes_total", member.resync_bytes_total());
+  object.number("resync_left_ms", member.resync_left_ms());
   object.count("resync_total", member.resync_total()).count("divergent", member.divergent());
   object.count("disk_free_bytes", member.disk_free_bytes()).text("store_id", member.store_id());
   return object;
@@ -88,7 +90,9 @@ std::string member_line(const wire::MemberStatus& member) {
                         format_age(member.oldest_job_ms()));
   }
   if (member.resync_total() > 0) {
-    line += fmt::format(", resync {} of {} files", member.resync_done(), member.resync_total());
+    line += fmt::format(", resync {} of {} files, {} of {}", member.resync_done(), member.resync_total(),
+                        format_size(member.resync_bytes_done()), format_size(member.resync_bytes_total()));
+    if (member.resync_left_ms() >= 0) line += ", about " + format_age(member.resync_left_ms()) + " left";
   }
   if (member.divergent() > 0) line += ", " + counted(member.divergent(), "version") + " set aside";
   return line;
