@@ -162,6 +162,11 @@ Task<Status> NameNodeLink::register_here(Peer* peer) {
   if (reply.failure_timeout_ms() > 0) failure_timeout_ = milliseconds(reply.failure_timeout_ms());
   if (reply.edit_idle_limit_ms() > 0) state_->edits.set_idle_limit(milliseconds(reply.edit_idle_limit_ms()));
   if (!reply.durability().empty()) state_->durability = reply.durability();
+  Retention retention;
+  retention.versions = reply.retain_versions();
+  retention.age = std::chrono::milliseconds(reply.retain_age_ms());
+  retention.deleted = std::chrono::milliseconds(reply.retain_deleted_ms());
+  state_->store->set_retention(retention);
   announcer_->go_on_behind(Lsn{reply.announced_lsn()});
   registered_ = true;
   log_info("registered " + state_->options.name + " of pair " + reply.pair() + " at " + peer->address());
@@ -212,6 +217,7 @@ wire::HeartbeatRequest NameNodeLink::heartbeat_request() const {
   request.set_files(state_->store->file_count());
   request.set_bytes(state_->store->byte_count());
   request.set_divergent(state_->store->divergent_count());
+  *request.mutable_space() = state_->store->space();
   if (auto space = state_->env.disk.space(state_->options.folder)) {
     request.set_disk_free_bytes(space->free_bytes);
   }
@@ -233,6 +239,10 @@ Task<void> NameNodeLink::heartbeat(Peer* peer) {
     wake(/*lost=*/false);
     co_return;
   }
+  // Not told: the other half may lack any of it.
+  const Lsn announced = announcer_->confirmed();
+  const bool acting = reply->lease_epoch() != 0;
+  state_->store->may_trim(acting ? Lsn{reply->replicated_lsn()} : reply->may_trim() ? Lsn{UINT64_MAX} : kNoLsn, announced);
   auto& fence = state_->fence;
   fence.grant(Epoch{reply->lease_epoch()}, sent + std::chrono::milliseconds(reply->lease_ms()));
   if (reply->lease_epoch() != 0 || fence.serving() == kNoEpoch || fence.lease_live(state_->env.clock.now())) {

@@ -22,7 +22,7 @@ std::optional<SegmentRun> choose_compaction(const CompactionFacts& facts) {
   for (size_t i = 0; i < segments.size(); ++i) {
     const SegmentFacts& segment = segments[i];
     const uint64_t dead = std::min(segment.bytes, segment.dead_bytes);
-    if (dead < kWorthwhile || dead < segment.bytes / (scarce ? 8 : 2) || segment.live() > room) continue;
+    if (dead < std::min(kWorthwhile, facts.segment_size / 4) || dead < segment.bytes / (scarce ? 8 : 2) || segment.live() > room) continue;
     // The most given back for what is copied.
     auto better = [](const SegmentFacts& a, const SegmentFacts& b) {
       return std::pair(a.live(), b.dead_bytes) < std::pair(b.live(), a.dead_bytes);
