@@ -21,10 +21,12 @@ CREATE TABLE IF NOT EXISTS changes(lsn INTEGER PRIMARY KEY, end_lsn INTEGER, fil
 CREATE UNIQUE INDEX IF NOT EXISTS changes_by_version ON changes(file_id, epoch, counter);
 CREATE INDEX IF NOT EXISTS changes_by_request ON changes(client, sequence) WHERE client <> 0;
 CREATE INDEX IF NOT EXISTS changes_trimmed ON changes(file_id) WHERE flags & 4;
+CREATE INDEX IF NOT EXISTS changes_deleted ON changes(file_id) WHERE kind = 5;
 CREATE TABLE IF NOT EXISTS dead(bucket INTEGER PRIMARY KEY, bytes INTEGER);
 CREATE TABLE IF NOT EXISTS staged(file_id INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS objects(id INTEGER PRIMARY KEY, kind INTEGER, meta_version INTEGER,
   name_lsn INTEGER, created_us INTEGER, versions INTEGER, head_lsn INTEGER);
+CREATE INDEX IF NOT EXISTS objects_past ON objects(id) WHERE versions > 1;
 CREATE TABLE IF NOT EXISTS aside(file_id INTEGER, epoch INTEGER, counter INTEGER,
   PRIMARY KEY(file_id, epoch, counter)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoints(file_id INTEGER, tag TEXT, lsn INTEGER,

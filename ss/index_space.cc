@@ -48,12 +48,15 @@ Result<std::vector<ChunkRow>> IndexDb::chunks_of(FileId file) {
 
 Result<std::vector<FileId>> IndexDb::files_with_past(std::optional<FileId> after, size_t count_max) {
   std::vector<FileId> files;
+  // Each of them by an index of its own: with a million files, few have a past.
   auto find = db_->statement(
-      "SELECT id FROM objects o WHERE (?1 OR id > ?2) AND kind = 1 AND (versions > 1 OR "
-      "EXISTS(SELECT 1 FROM changes c WHERE c.lsn = o.head_lsn AND c.kind = 5)) "
-      "UNION SELECT file_id FROM changes WHERE flags & 4 AND (?1 OR file_id > ?2) "
-      "UNION SELECT file_id FROM aside WHERE (?1 OR file_id > ?2) ORDER BY 1 LIMIT ?3");
-  find.bind(after ? 0 : 1).bind(number(after.value_or(kNoFile))).bind(count_max);
+      "SELECT * FROM (SELECT id FROM objects WHERE versions > 1 AND id > ?1 ORDER BY id LIMIT ?2) "
+      "UNION SELECT * FROM (SELECT DISTINCT file_id FROM changes WHERE kind = 5 AND file_id > ?1 ORDER BY file_id LIMIT ?2) "
+      "UNION SELECT * FROM (SELECT DISTINCT file_id FROM changes WHERE flags & 4 AND file_id > ?1 ORDER BY file_id LIMIT ?2) "
+      "UNION SELECT * FROM (SELECT DISTINCT file_id FROM aside WHERE file_id > ?1 ORDER BY file_id LIMIT ?2) "
+      "ORDER BY 1 LIMIT ?2");
+  // SQLite takes the highest bit for a sign: this is its least number.
+  find.bind(after ? number(*after) : uint64_t{1} << 63).bind(count_max);
   while (true) {
     ASSIGN_OR_RETURN(bool found, find.step());
     if (!found) return files;

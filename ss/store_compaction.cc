@@ -23,7 +23,6 @@ Result<bool> strip(LogRecord& record) {
   }
   if (local.version().trimmed()) return false;
   strip_content(*local.mutable_version());
-  local.clear_chunk_lsns();
   record.head = local.SerializeAsString();
   record.body.clear();
   return true;

@@ -249,6 +249,7 @@ class StoreEngine final : public FileStore {
   std::set<FileId> to_look_at_;      // By retention, soon.
   std::multiset<FileId> trimming_;   // Their TRIM records are on the way,
   std::set<ChunkPins::Key> freeing_;  // with these chunks.
+  FileId staged_at_ = kNoFile;         // So far the staged ones were looked at.
   std::map<std::pair<FileId, Version>, Instant> read_pins_;
   Instant next_pass_{};
   std::optional<std::optional<FileId>> pass_at_;  // A pass through all files is under way, behind that one.

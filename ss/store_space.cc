@@ -17,7 +17,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kTrimEvery = 1s;
-constexpr size_t kFilesAtOnce = 256;      // Looked at in one step of a pass.
+constexpr size_t kFilesAtOnce = 256;        // Looked at in one step of a pass.
+constexpr size_t kStagedAtOnce = 64;
 constexpr size_t kVersionsAtOnce = 20'000;  // Of one file.
 constexpr int kVersionsInRecord = 1000;
 constexpr int kChunksInRecord = 20'000;
@@ -71,6 +72,9 @@ Task<void> StoreEngine::keep_trimmed() {
 Task<Status> StoreEngine::trim_some() {
   std::set<FileId> some;
   while (!to_look_at_.empty() && some.size() < kFilesAtOnce) some.insert(to_look_at_.extract(to_look_at_.begin()).value());
+  auto staged = index_->staged().upper_bound(staged_at_);
+  for (size_t i = 0; i < kStagedAtOnce && staged != index_->staged().end(); ++i) some.insert(staged_at_ = *staged++);
+  if (staged == index_->staged().end()) staged_at_ = kNoFile;
   for (FileId file : some) CO_RETURN_IF_ERROR(co_await look_at(file, nullptr));
   const Instant now = env_.clock.now();
   pins_.forget_idle(now);
@@ -79,7 +83,6 @@ Task<Status> StoreEngine::trim_some() {
     next_pass_ = now + retention_pass(*retention_);
     pass_at_.emplace();
     pass_ = {};
-    for (FileId file : index_->staged()) to_look_at_.insert(file);
   }
   CO_ASSIGN_OR_RETURN(auto files, index_->files_with_past(*pass_at_, kFilesAtOnce));
   for (FileId file : files) {
