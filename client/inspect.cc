@@ -41,6 +41,7 @@ std::string storage_record_words(const LogRecord& record) {
     case RecordType::kName: return message_words<wire::NameRecord>("NAME", record);
     case RecordType::kAside: return message_words<wire::AsideRecord>("ASIDE", record);
     case RecordType::kState: return message_words<wire::StateRecord>("STATE", record);
+    case RecordType::kTrim: return message_words<wire::TrimRecord>("TRIM", record);
   }
   return fmt::format("unknown, head {}, body {}", counted(record.head.size(), "byte"),
                      counted(record.body.size(), "byte"));

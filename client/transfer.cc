@@ -6,6 +6,7 @@
 
 #include "client/chunked_source.h"
 #include "client/session_internal.h"
+#include "common/base/chunk_cutter.h"
 #include "common/base/chunk_hash.h"
 #include "common/base/path.h"
 
@@ -75,6 +76,18 @@ Task<void> Session::stage_chunk(std::string path, wire::Location location, uint6
   staging->window.release(1);
 }
 
+namespace {
+
+// A part of the source, and where the first chunk in it ends; shared with the worker that looks.
+struct Cutting {
+  Bytes bytes;
+  size_t begin = 0;
+  size_t cut = 0;
+};
+
+}  // namespace
+
+// The chunks are cut where the content says, so that what is there already is not stored again.
 Task<Status> Session::stage_all(std::string path, wire::Location location, uint64_t upload_id, Staging* staging) {
   ChunkedSource source(env_, staging->source);
   uint64_t index = 0;

@@ -65,6 +65,7 @@ wire::MemberStatus ClusterCalls::member_status(const Pair& pair, const Server& s
     status.set_files(link->last_heartbeat.files());
     status.set_bytes(link->last_heartbeat.bytes());
     status.set_divergent(link->last_heartbeat.divergent());
+    *status.mutable_space() = link->last_heartbeat.space();
     status.set_disk_free_bytes(link->last_heartbeat.disk_free_bytes());
   }
   return status;

@@ -64,6 +64,11 @@ class ChunkPins {
       kept_.pop_front();
     }
   }
+  // Any chunk of the file.
+  bool holds(FileId file) const {
+    auto found = pins_.lower_bound({file, ChunkHash{}});
+    return found != pins_.end() && found->first.first == file;
+  }
   size_t size() const { return pins_.size(); }
 
  private:

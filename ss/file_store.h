@@ -18,6 +18,7 @@
 #include "common/base/chunk_hash.h"
 #include "common/base/chunk_list.h"
 #include "common/base/result.h"
+#include "common/base/retention.h"
 #include "common/base/types.h"
 #include "common/env/env.h"
 #include "common/env/task.h"
@@ -31,6 +32,9 @@ struct FileStoreOptions {
   // Called right before a change is appended, with no wait between: an error
   // refuses the change with that error and nothing is appended. (The epoch fence.)
   std::function<Status(Epoch)> may_append;
+  // Read by compaction, at the most; 0: as fast as it can.
+  uint64_t compaction_bytes_per_second = 32 << 20;
+  uint64_t segment_size = 0;  // 0: what suits the disk.
 };
 
 // What a change says of itself.
@@ -154,6 +158,13 @@ class FileStore {
   virtual Task<Status> set_sync_settled(Lsn lsn) = 0;
   // What readers are given for a version that may be a checkpoint.
   virtual Result<Version> content_version(FileId file, Version version) = 0;
+  // ---- Space
+  // From now on; before the first call nothing is trimmed.
+  virtual void set_retention(Retention retention) = 0;
+  // Up to `replicated` the other half has everything of this log; up to `announced` the name
+  // node knows of it. What retention takes needs the one, deletions the other.
+  virtual void may_trim(Lsn replicated, Lsn announced) = 0;
+  virtual wire::SpaceReport space() = 0;
 
   // ---- Announcing
   // Originated, durable, not set-aside versions behind `from`, in log order.

@@ -79,6 +79,9 @@ int run_main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--advertise", server.advertise, "HOST:PORT under which clients reach this server");
   app.add_option("--backup-of", server.backup_of, "The server that this one is the backup of");
+  app.add_option("--compaction-rate", server.compaction_mib_per_second,
+                 "MiB a second that compaction reads at the most; 0: no limit")
+      ->capture_default_str();
   app.add_option("--join-token", arguments.join_token,
                  "FILE with a join token (the name node's data folder has one); needed once, until there is a certificate");
   app.add_flag("--insecure{yes}", flags.insecure, "Plaintext, on this machine only; --insecure=force: anywhere");

@@ -182,6 +182,11 @@ Task<Status> NameNodeLink::register_here(Peer* peer) {
   state_->guard.set_keys(reply.capability_keys());
   state_->guard.learn_time(reply.server_time_us(), asked);
   state_->guard.registered(reply.server_time_us());
+  Retention retention;
+  retention.versions = reply.retain_versions();
+  retention.age = std::chrono::milliseconds(reply.retain_age_ms());
+  retention.deleted = std::chrono::milliseconds(reply.retain_deleted_ms());
+  state_->store->set_retention(retention);
   announcer_->go_on_behind(Lsn{reply.announced_lsn()});
   registered_ = true;
   second_copies_->set_name_node(peer);
@@ -244,6 +249,7 @@ wire::HeartbeatRequest NameNodeLink::heartbeat_request() const {
   request.set_bytes(state_->store->byte_count());
   request.set_divergent(state_->store->divergent_count());
   request.set_capability_key(state_->guard.newest_key());
+  *request.mutable_space() = state_->store->space();
   if (auto space = state_->env.disk.space(state_->options.folder)) {
     request.set_disk_free_bytes(space->free_bytes);
   }
@@ -269,6 +275,10 @@ Task<void> NameNodeLink::heartbeat(Peer* peer) {
   if (!reply->capability_keys().empty()) state_->guard.set_keys(reply->capability_keys());
   state_->guard.learn_time(reply->name_node_time_us(), sent);
   if (state_->options.enrollment) state_->options.enrollment->heard(reply->trust_generation());
+  // Not told: the other half may lack any of it.
+  const Lsn announced = announcer_->confirmed();
+  const bool acting = reply->lease_epoch() != 0;
+  state_->store->may_trim(acting ? Lsn{reply->replicated_lsn()} : reply->may_trim() ? Lsn{UINT64_MAX} : kNoLsn, announced);
   auto& fence = state_->fence;
   fence.grant(Epoch{reply->lease_epoch()}, sent + std::chrono::milliseconds(reply->lease_ms()));
   if (reply->lease_epoch() != 0 || fence.serving() == kNoEpoch || fence.lease_live(state_->env.clock.now())) {

@@ -56,7 +56,7 @@ std::string describe_version(const wire::LocalVersion& local) {
                      version.size_bytes(), version.chunks_size(), version.list_level(), version.request().client(),
                      version.request().sequence(), version.user(),
                      local.aside() ? "kept aside" : local.originated() ? "originated" : "replicated",
-                     version.has_name() ? " name " + version.name().name() : "") +
+                     version.has_name() ? " name " + version.name().name() : "") + (version.trimmed() ? " trimmed" : "") +
          (version.tag().empty() ? "" : " tag " + version.tag()) +
          (version.durability() == wire::DURABILITY_SYNC ? " sync" : "");
 }
@@ -74,6 +74,7 @@ VersionRow version_row(const wire::LocalVersion& local) {
   row.originated = local.originated();
   row.aside = local.aside();
   row.sync = version.durability() == wire::DURABILITY_SYNC;
+  row.trimmed = version.trimmed();
   row.size_bytes = version.size_bytes();
   row.new_bytes = local.new_bytes();
   row.user = version.user();
@@ -83,6 +84,26 @@ VersionRow version_row(const wire::LocalVersion& local) {
   row.meta_version = version.has_name() ? version.name().meta_version() : 0;
   if (row.checkpoint()) row.tag = version.tag();
   return row;
+}
+
+TrimRow trim_row(const wire::TrimRecord& record) {
+  TrimRow row{FileId{record.file_id()}, {}, {}};
+  for (const auto& trimmed : record.versions()) {
+    row.versions.push_back({version_from_wire(trimmed.version()), Lsn{trimmed.lsn()}, trimmed.gone()});
+  }
+  for (const auto& freed : record.chunks()) {
+    ChunkRow chunk{Lsn{freed.lsn()}, row.file, {}, freed.size()};
+    if (parse_chunk_hash(freed.hash(), chunk.hash)) row.chunks.push_back(chunk);
+  }
+  return row;
+}
+
+void strip_content(wire::VersionRecord& version) {
+  version.clear_chunks();
+  version.clear_inline_content();
+  version.clear_edit_record();
+  version.clear_list_level();
+  version.set_trimmed(true);
 }
 
 bool chunk_ref_from_wire(const wire::ChunkRef& chunk, uint32_t level, ChunkRefInfo& ref) {
@@ -108,6 +129,10 @@ Result<IndexRecord> decode_index_record(const LogRecord& record) {
     case RecordType::kState: {
       ASSIGN_OR_RETURN(auto state, parse<wire::StateRecord>(record));
       return IndexRecord{record.end(), StateRow{state.key(), state.value()}};
+    }
+    case RecordType::kTrim: {
+      ASSIGN_OR_RETURN(auto trim, parse<wire::TrimRecord>(record));
+      return IndexRecord{record.end(), trim_row(trim)};
     }
   }
   return fail(Code::kCorrupt,
@@ -149,6 +174,15 @@ std::string describe_record(const LogRecord& record) {
     case RecordType::kState:
       if (auto state = parse<wire::StateRecord>(record))
         return "STATE " + state->key() + " = " + state->value();
+      break;
+    case RecordType::kTrim:
+      if (auto trim = parse<wire::TrimRecord>(record)) {
+        std::string line = fmt::format("TRIM file {:016x} chunks {} versions", trim->file_id(), trim->chunks_size());
+        for (const auto& trimmed : trim->versions()) {
+          line += " " + version_from_wire(trimmed.version()).to_string() + (trimmed.gone() ? " gone" : "");
+        }
+        return line;
+      }
       break;
   }
   return "no record of this program's";

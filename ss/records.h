@@ -24,6 +24,7 @@ enum class RecordType : uint32_t {
   kName = 4,     // NameRecord
   kAside = 5,    // AsideRecord
   kState = 6,    // StateRecord
+  kTrim = 7,     // TrimRecord
 };
 
 // Contents up to this size stand in their version's record.
@@ -44,6 +45,7 @@ struct VersionRow {
   bool originated = false;
   bool aside = false;    // Was set aside, or is kept here only beside the line.
   bool sync = false;     // Its writer was promised two machines.
+  bool trimmed = false;  // Its content is gone.
   uint64_t size_bytes = 0;
   uint64_t new_bytes = 0;  // About what a half that has the parent lacks.
   std::string user;
@@ -75,6 +77,16 @@ struct AsideRow {
   std::vector<Version> versions;
   bool rescued = false;  // They came back as newer versions.
 };
+struct TrimRow {
+  struct Trimmed {
+    Version version;
+    Lsn lsn{};
+    bool gone = false;
+  };
+  FileId file = kNoFile;
+  std::vector<Trimmed> versions;
+  std::vector<ChunkRow> chunks;
+};
 struct EpochRow {
   Epoch epoch = kNoEpoch;
   bool serving = false;
@@ -87,13 +99,18 @@ struct StateRow {
 // One record as the index takes it in.
 struct IndexRecord {
   Lsn end{};
-  std::variant<std::monostate, VersionRow, ChunkRow, NameRow, AsideRow, EpochRow, StateRow> row;
+  std::variant<std::monostate, VersionRow, ChunkRow, NameRow, AsideRow, EpochRow, StateRow, TrimRow> row;
 };
 
 // CORRUPT: no such record can be.
 Result<IndexRecord> decode_index_record(const LogRecord& record);
 // What the index keeps of a version; its position is for the caller to fill in.
 VersionRow version_row(const wire::LocalVersion& version);
+// A chunk without a hash is left out.
+TrimRow trim_row(const wire::TrimRecord& record);
+
+// What stays of a version that retention took.
+void strip_content(wire::VersionRecord& version);
 
 // In words, for `understudy inspect`.
 std::string describe_record(const LogRecord& record);

@@ -33,6 +33,7 @@ struct StorageServerOptions {
   Address listen = "127.0.0.1:0";
   Address advertise;                     // Empty: what listen came to.
   size_t clients_max = 8000;             // Connections at once.
+  uint64_t compaction_mib_per_second = 32;         // 0: no limit.
   Duration edit_idle_limit = std::chrono::minutes(10);
   Duration upload_idle_limit = std::chrono::minutes(10);
   Duration stop_limit = std::chrono::seconds(10);  // For draining, at a stop.

@@ -47,6 +47,7 @@ void StorageServer::end(Error error) {
 Task<Status> StorageServer::open() {
   FileStoreOptions store;
   store.folder = options_.folder;
+  store.compaction_bytes_per_second = options_.compaction_mib_per_second << 20;
   store.may_append = [this](Epoch epoch) { return state_->fence.check_change(epoch, env_.clock.now()); };
   CO_ASSIGN_OR_RETURN(store_, co_await FileStore::open(env_, std::move(store)));
   std::string owner = store_->server_name();

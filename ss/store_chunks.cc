@@ -56,6 +56,8 @@ Task<std::vector<StoreEngine::HashedChunk>> StoreEngine::hash_chunks(Bytes conte
 
 Result<std::optional<ChunkPlace>> StoreEngine::place_of(FileId file, const ChunkHash& hash) {
   if (auto pinned = pins_.find(file, hash)) return pinned;
+  // On its way out: stored again it stands behind the record that takes it.
+  if (!freeing_.empty() && freeing_.contains({file, hash})) return std::nullopt;
   ASSIGN_OR_RETURN(auto row, index_->chunk(file, hash));
   if (!row) return std::nullopt;
   return ChunkPlace{row->lsn, row->size};
@@ -162,6 +164,7 @@ Task<Result<ChunkRefs>> StoreEngine::all_chunks(StoredVersionRef version) {
 
 Task<Result<ChunkRefs>> StoreEngine::chunks(FileId file, Version version) {
   CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version));
+  if (row.trimmed) co_return std::unexpected(content_gone(row));
   CO_ASSIGN_OR_RETURN(StoredVersionRef stored, co_await load(row.lsn, 0));
   CO_ASSIGN_OR_RETURN(ChunkRun run, co_await chunk_run(stored, 0, row.size_bytes));
   co_return std::move(run.chunks);

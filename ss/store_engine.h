@@ -15,6 +15,8 @@
 #include "common/env/sync.h"
 #include "common/segment_log/segment_log.h"
 #include "ss/chunk_pins.h"
+#include "ss/core/compaction.h"
+#include "ss/core/retention.h"
 #include "ss/file_store.h"
 #include "ss/index_db.h"
 #include "ss/stored_version.h"
@@ -64,6 +66,9 @@ class StoreEngine final : public FileStore {
   Result<Lsn> sync_settled() override;
   Task<Status> set_sync_settled(Lsn lsn) override;
   Result<Version> content_version(FileId file, Version version) override;
+  void set_retention(Retention retention) override;
+  void may_trim(Lsn replicated, Lsn announced) override;
+  wire::SpaceReport space() override;
 
   AnnounceBatch announceable(Lsn from, size_t items_max) override;
   Future<Unit> durable_changed() override { return durable_changed_.wait(); }
@@ -125,6 +130,12 @@ class StoreEngine final : public FileStore {
     ChunkRefs chunks;
     uint64_t begin = 0;
   };
+  // What a pass through all files found to be held.
+  struct Held {
+    HeldBytes bytes;
+    uint64_t deleted_files = 0;
+    uint64_t set_aside = 0;
+  };
   using InFlight = std::pair<FileId, RequestId>;
 
   // store_engine.cc
@@ -184,6 +195,32 @@ class StoreEngine final : public FileStore {
   Result<Version> newest_version(FileId file, const Head& head);
   Task<Result<VersionInfo>> append_checkpoint(Change change);
 
+  // store_space.cc (retention)
+  // Whether undoing, reverting or bringing back to it is still to be had, with nothing on its way to take it.
+  Result<bool> content_stays(FileId file, Version version);
+  void pin_read(FileId file, Version version);
+  bool is_read(FileId file, Version version) const;
+  Task<void> keep_trimmed();
+  Task<Status> trim_some();
+  Result<std::vector<PastVersion>> past_of(const std::vector<VersionRow>& rows);
+  Task<Status> look_at(FileId file, Held* held);
+  Task<Status> trim_versions(FileId file, Held* held);
+  Task<Status> free_chunks(FileId file);
+  Task<Result<std::vector<ChunkRow>>> unnamed_chunks(FileId file, std::vector<VersionRow> kept);
+  Future<Status> append_trim(wire::TrimRecord record);
+  Task<Status> all_of(std::vector<Future<Status>> done);
+  void trim_ended(const TrimRow& row);
+  Task<void> not_trimming(FileId file);
+  Error content_gone(const VersionRow& row) const;
+
+  // store_compaction.cc
+  Result<std::vector<SegmentFacts>> segment_facts();
+  Task<void> keep_compact();
+  Task<Status> compact_one();
+  Task<Status> note_packings();
+  bool packed_since(Lsn lsn, Lsn trimmed_at, SegmentRun run) const;
+  Result<bool> stays(LogRecord& record, SegmentRun run);
+
   // store_reads.cc
   Result<VersionRow> durable_row(FileId file, Version version);
   static VersionInfo info_of(const VersionRow& row);
@@ -212,6 +249,22 @@ class StoreEngine final : public FileStore {
   VersionCache cache_;
   std::optional<Error> chunk_refused_;  // Of a staged chunk, for the commit that misses it.
   ChunkPins pins_;
+  std::optional<Retention> retention_;  // Nothing: not told yet.
+  Lsn replicated_{};
+  Lsn announced_{};
+  std::set<FileId> to_look_at_;      // By retention, soon.
+  std::multiset<FileId> trimming_;   // Their TRIM records are on the way,
+  std::set<ChunkPins::Key> freeing_;  // with these chunks.
+  FileId staged_at_ = kNoFile;         // So far the staged ones were looked at.
+  std::map<std::pair<FileId, Version>, Instant> read_pins_;
+  Instant next_pass_{};
+  std::optional<std::optional<FileId>> pass_at_;  // A pass through all files is under way, behind that one.
+  Held pass_, held_;                              // Of the pass under way, and of the last one.
+  std::map<Lsn, Lsn> packings_;  // When each closed segment was packed.
+  uint64_t compacted_ = 0;
+  wire::SpaceReport space_report_;
+  Instant space_report_until_{};
+  uint64_t segment_size_ = 0;
   Notifier durable_changed_;
   Notifier index_fed_;
   Promise<Error> failed_;

@@ -18,7 +18,7 @@ Result<VersionRow> StoreEngine::durable_row(FileId file, Version version) {
   ASSIGN_OR_RETURN(auto row, version ? index_->version(file, version) : index_->head(file));
   if (!row) {
     return fail(Code::kNotFound,
-                name_of(file) + (version ? ": no version " + version.to_string() : ": no such file"));
+                name_of(file) + (version ? ": no version " + version.to_string() + ", or it is kept no more" : ": no such file"));
   }
   return version ? *std::move(row) : named_row(*std::move(row));
 }
@@ -53,6 +53,8 @@ Task<Result<StoredVersionRef>> StoreEngine::load(Lsn lsn, uint64_t size_hint) {
 Task<Result<Bytes>> StoreEngine::read(FileId file, Version version, uint64_t offset, uint32_t size) {
   CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version));
   if (row.deleted()) co_return fail(Code::kNotFound, name_of(file) + ": deleted");
+  if (row.trimmed) co_return std::unexpected(content_gone(row));
+  if (offset > 0 || size < row.size_bytes) pin_read(file, row.version);
   if (offset > row.size_bytes) {
     co_return fail(Code::kOutOfRange,
                    fmt::format("{}: {} is behind the end at {}", name_of(file), offset, row.size_bytes));

@@ -41,26 +41,46 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, ui
     fetched.set_outcome(wire::FetchedFile::GONE);
     co_return fetched;
   }
-  std::vector<Lsn> chain;
-  while (row && row->version != from) {
-    chain.push_back(row->lsn);
+  struct Link {
+    VersionRow row;
+    std::optional<Version> onto;  // Of one whose parent is gone: what is left before it.
+  };
+  std::vector<Link> chain;
+  bool reached = false;
+  while (row && row->version != from && !reached) {
+    chain.push_back({*row, {}});
+    reached = !from && !row->parent;
     if (!row->parent) break;
-    CO_ASSIGN_OR_RETURN(row, index_->version(file, row->parent));
+    CO_ASSIGN_OR_RETURN(auto parent, index_->version(file, row->parent));
+    if (!parent) {
+      CO_ASSIGN_OR_RETURN(parent, index_->older(file, row->version));
+      // What a half may lack is never taken from between, so this goes to one that has nothing.
+      chain.back().onto = parent ? parent->version : Version{};
+      if (from && parent && parent->version < from) parent.reset();
+      reached = !from && !parent;
+    }
+    row = std::move(parent);
   }
-  const bool reached = row && (row->version == from || (!from && !row->parent));
+  reached = reached || (row && row->version == from);
   if (!reached) {
     fetched.set_outcome(row ? wire::FetchedFile::NOT_A_DESCENDANT : wire::FetchedFile::GONE);
     co_return fetched;
   }
-  for (auto lsn = chain.rbegin(); lsn != chain.rend(); ++lsn) {
+  for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
     // A reply brings at least one version, so whoever asks again comes to an end.
     if (*bytes_used >= bytes_max) {
       fetched.set_outcome(wire::FetchedFile::NOT_YET);
       co_return fetched;
     }
-    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(*lsn, kInlineSizeMax));
-    *bytes_used += version->memory_bytes();
-    *fetched.add_versions() = version->to_wire();
+    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(link->row.lsn, kInlineSizeMax));
+    *bytes_used += link->row.trimmed ? 1024 : version->memory_bytes();
+    auto* record = fetched.add_versions();
+    *record = version->to_wire();
+    if (link->row.trimmed) strip_content(*record);
+    if (link->onto) {
+      *record->mutable_parent() = version_to_wire(*link->onto);
+      record->set_parent_trimmed(true);
+    }
   }
   co_return fetched;
 }
@@ -159,7 +179,7 @@ Task<Result<wire::ApplyOutcome>> StoreEngine::apply_version(wire::VersionRecord 
     size += ref.file_bytes();
     if (place->lsn > head.lsn) new_bytes += ref.size;
   }
-  if (size != record.size_bytes() || record.chunks_size() > kRecordChunksMax) {
+  if ((size != record.size_bytes() && !(size == 0 && record.trimmed())) || record.chunks_size() > kRecordChunksMax) {
     co_return fail(Code::kInvalid, name_of(file) + ": a version whose parts do not add up to its size");
   }
   stored->local.set_new_bytes(new_bytes);
@@ -267,6 +287,12 @@ Result<std::vector<Version>> StoreEngine::behind(FileId file, Version keep) {
     }
     versions.push_back(at);
     at = row->parent;
+    if (keep || !at) continue;
+    // Everything goes: also what is left behind a gap that retention made.
+    ASSIGN_OR_RETURN(auto parent, index_->version(file, at));
+    if (parent) continue;
+    ASSIGN_OR_RETURN(parent, index_->older(file, row->version));
+    at = parent ? parent->version : Version{};
   }
   return versions;
 }
@@ -280,10 +306,17 @@ Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Versio
   if (!object) co_return done;
   CO_ASSIGN_OR_RETURN(std::string name, co_await name_at(object->name_lsn));
   done.set_name(name);
+  co_await not_trimming(file);
   StoredVersionRef kept;
   if (keep) {
     CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, keep));
-    CO_ASSIGN_OR_RETURN(kept, co_await load(row.lsn, kInlineSizeMax));
+    // Without its content it can be no head: the other half's comes as a whole.
+    if (row.trimmed) keep = {};
+    if (keep) {
+      CO_ASSIGN_OR_RETURN(kept, co_await load(row.lsn, kInlineSizeMax));
+      CO_ASSIGN_OR_RETURN(bool stays, content_stays(file, keep));
+      if (!stays) co_return fail(Code::kUnavailable, name_of(file) + ": is being trimmed; try again");
+    }
   }
   // From here to the append nothing waits.
   CO_ASSIGN_OR_RETURN(auto versions, behind(file, keep));

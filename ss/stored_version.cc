@@ -30,7 +30,7 @@ Result<StoredVersionRef> decode_stored_version(LogRecord record) {
       whole = whole && chunk_ref_from_wire(chunk, stored->list_level(), ref);
       size += ref.file_bytes();
     }
-    whole = whole && size == stored->record().size_bytes();
+    whole = whole && (size == stored->record().size_bytes() || (size == 0 && stored->record().trimmed()));
   }
   if (!whole) return fail(Code::kCorrupt, fmt::format("the record at {} is no version", number(record.lsn)));
   stored->inline_content = std::move(record.body);

@@ -20,7 +20,7 @@ class StoreOnHost {
   // The error that opening gave, if it did.
   Status open() {
     opened_ = std::make_shared<Opened>();
-    process_ = &world_.start(host_, "store", [opened = opened_](Env& env) { return live(env, opened); });
+    process_ = &world_.start(host_, "store", [opened = opened_, options = options](Env& env) { return live(env, opened, options); });
     world_.run_until([&] { return opened_->done || !process_->alive(); }, std::chrono::minutes(1));
     if (opened_->store) return {};
     return std::unexpected(opened_->error.value_or(Error{Code::kUnavailable, "the process died"}));
@@ -74,6 +74,9 @@ class StoreOnHost {
   }
   std::string remove(uint64_t file, uint64_t request = 0) {
     return told(await(opened_->store->remove(change(file, request))));
+  }
+  std::string undelete(uint64_t file, uint64_t request = 0) {
+    return told(await(opened_->store->undelete(change(file, request))));
   }
   std::string undo(uint64_t file, uint64_t request = 0) {
     return told(await(opened_->store->undo(change(file, request))));
@@ -152,6 +155,7 @@ class StoreOnHost {
   }
 
   uint64_t epoch = 3;
+  FileStoreOptions options{.folder = "/data", .may_append = nullptr};
 
  private:
   struct Opened {
@@ -164,9 +168,9 @@ class StoreOnHost {
     std::shared_ptr<Opened> opened;
     ~Living() { opened->store.reset(); }
   };
-  static Task<void> live(Env& env, std::shared_ptr<Opened> opened) {
+  static Task<void> live(Env& env, std::shared_ptr<Opened> opened, FileStoreOptions options) {
     Living living{opened};
-    auto store = co_await FileStore::open(env, {"/data", nullptr});
+    auto store = co_await FileStore::open(env, options);
     opened->done = true;
     if (!store) {
       opened->error = store.error();

@@ -78,7 +78,31 @@ Json member_object(const wire::MemberStatus& member) {
   object.count("hints", member.hints()).count("hint_bytes", member.hint_bytes()).count("sync_hints", member.sync_hints());
   object.number("oldest_hint_ms", member.oldest_hint_ms());
   object.number("certificate_expires_us", member.certificate_expires_us()).truth("old_authority", member.old_authority());
+  const auto& space = member.space();
+  object.count("stored_bytes", space.stored()).count("live_bytes", space.live());
+  object.count("reclaimable_bytes", space.reclaimable()).count("compacted_bytes", space.compacted());
+  object.count("held_past_bytes", space.past()).count("held_named_bytes", space.named());
+  object.count("held_unreplicated_bytes", space.unreplicated()).count("held_read_bytes", space.read());
+  object.count("held_deleted_bytes", space.deleted()).count("deleted_files", space.deleted_files());
+  object.count("held_set_aside_bytes", space.set_aside());
   return object;
+}
+
+// What its log takes on the disk, and what of that is held why.
+std::string space_line(const wire::SpaceReport& space) {
+  std::string line = "    " + format_size(space.stored()) + " stored";
+  if (space.reclaimable() > 0) line += ", " + format_size(space.reclaimable()) + " to be given back";
+  std::string held;
+  auto hold = [&held](uint64_t bytes, const std::string& why) {
+    if (bytes > 0) held += (held.empty() ? "" : ", ") + format_size(bytes) + " " + why;
+  };
+  hold(space.past(), "older versions");
+  hold(space.named(), "checkpoints");
+  hold(space.deleted(), "in " + counted(space.deleted_files(), "deleted file"));
+  hold(space.unreplicated(), "past retention, not known to be on the other half");
+  hold(space.read(), "past retention, being read");
+  hold(space.set_aside(), "set aside");
+  return held.empty() ? line : line + "; held: " + held;
 }
 
 std::string member_line(const wire::MemberStatus& member) {
@@ -155,7 +179,10 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
     if (!pair.preferred().empty()) line += fmt::format("; {} is to act by request, until HANDBACK {}", pair.preferred(), pair.pair());
     if (!pair.relayed().empty()) line += "; through the name node for now: " + pair.relayed();
     shell->out.line(line);
-    for (const auto& member : pair.members()) shell->out.line(member_line(member));
+    for (const auto& member : pair.members()) {
+      shell->out.line(member_line(member));
+      if (member.space().stored() > 0) shell->out.line(space_line(member.space()));
+    }
   }
 }
 
