@@ -100,13 +100,19 @@ Task<void> RunClient::edit(std::string path, uint64_t sentence) {
   if (!opened) co_return end(token, std::unexpected(opened.error()));
   auto inserting = session_->edit_insert(*opened, 1, edit_word(token));
   auto inserted = co_await inserting;
-  if (!inserted) {
+  Result<wire::VersionReply> done = fail(Code::kInternal, "");
+  if (inserted) {
+    auto committing = session_->edit_commit(*opened);
+    done = co_await committing;
+  } else {
+    done = std::unexpected(inserted.error());
+  }
+  if (!done) {
+    // What was refused stays open until somebody ends it.
     auto aborting = session_->edit_abort(*opened);
     static_cast<void>(co_await aborting);
-    co_return end(token, std::unexpected(inserted.error()));
   }
-  auto committing = session_->edit_commit(*opened);
-  note(token, co_await committing);
+  note(token, done);
 }
 
 Task<void> RunClient::go_back(Op::Kind kind, std::string path, std::string tag) {
