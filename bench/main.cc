@@ -15,7 +15,7 @@
 namespace understudy::bench {
 namespace {
 
-const std::set<std::string> kStoreOperations = {"put", "get", "stat", "delete", "big", "failover"};
+const std::set<std::string> kStoreOperations = {"put", "get", "stat", "delete", "big", "failover", "writers"};
 const std::set<std::string> kBaselines = {"plain", "loopback", "copy"};
 
 struct Program {
@@ -75,6 +75,12 @@ Task<void> run(Env& env, Program* program) {
       std::filesystem::remove(source);
     } else if (operation == "failover") {
       status = co_await workloads.failover();
+    } else if (operation == "writers") {
+      status = co_await workloads.small("get");
+      double without = workloads.operations_per_s();
+      if (status) status = co_await workloads.open_sentences(program->options.writers);
+      if (status) status = co_await workloads.small("get");
+      if (status) print_ratio("get-beside-writers", "get", workloads.operations_per_s() / without);
     } else {
       double baseline = operation == "put" ? plain(*program) : operation == "get" ? loopback(*program) : 0;
       status = co_await workloads.small(operation);
@@ -91,7 +97,7 @@ int main(int argc, char** argv) {
   Program program;
   uint32_t seconds = 5;
   CLI::App app("Measures a cluster: one JSON line for each measurement, and for the baseline and the ratio where there is one.");
-  app.add_option("operations", program.operations, "put get stat delete big failover; baselines alone: plain loopback copy")->required();
+  app.add_option("operations", program.operations, "put get stat delete big failover writers; baselines alone: plain loopback copy")->required();
   app.add_option("--data", program.options.cluster, "a local cluster's folder, as `understudy up --data` made it");
   app.add_option("--nm", program.options.name_nodes, "a name node's HOST:PORT (processor time is then this process's alone)")->delimiter(',');
   app.add_option("--clients", program.options.clients, "how many at once")->check(CLI::Range(1, 10'000))->capture_default_str();
@@ -99,6 +105,7 @@ int main(int argc, char** argv) {
   app.add_option("--size", program.options.size_bytes, "bytes of a small file")->check(CLI::Range(0, 1 << 20))->capture_default_str();
   app.add_option("--files", program.options.files, "files of each client that are there before")->check(CLI::Range(1, 1'000'000))->capture_default_str();
   app.add_option("--big-bytes", program.options.big_bytes, "bytes of the big file")->capture_default_str();
+  app.add_option("--writers", program.options.writers, "writers: how many hold a sentence open and do nothing")->capture_default_str();
   app.add_option("--rate", program.options.rate, "failover: operations a second and client")->capture_default_str();
   app.add_option("--event", program.options.event, "failover: a shell command, run after a third of the time");
   app.add_option("--scratch", program.scratch, "a folder for the baselines' files; default: beside the cluster's, else the working folder");

@@ -31,11 +31,14 @@ class Links {
   // UNAVAILABLE: not reached, connection lost, or no answer within `timeout`.
   // Everything else is the server's own answer.
   Task<CallOutcome> call(Address address, uint16_t type, Bytes message, Bytes body, Duration timeout);
+  // Until there is no connection to it.
+  Task<void> lost(Address address);
   // The next call dials anew; those under way fail.
   void hang_up(const Address& address);
 
  private:
   struct Link;
+  Task<void> run_peer(std::shared_ptr<Link> link, std::shared_ptr<Peer> peer);
   Task<void> dial(std::shared_ptr<Link> link);
   Task<Result<std::shared_ptr<Peer>>> connected(Address address);
 
