@@ -165,10 +165,10 @@ $(OUT)/tests/%: $(OUT)/tests/%.o $(SIM_OBJECTS) $(OUT)/libunderstudy.a
 
 # A fuzzer follows the branches of what was built for it: of everything in MODE=fuzz, else of its own file only.
 $(OUT)/tests/fuzz/%.o: CXXFLAGS += -fsanitize=fuzzer-no-link
-$(OUT)/fuzz/%: $(OUT)/tests/fuzz/%.o $(OUT)/libunderstudy.a
+$(OUT)/fuzz/%: $(OUT)/tests/fuzz/%.o $(SIM_OBJECTS) $(OUT)/libunderstudy.a
 	@mkdir -p $(@D)
 	@echo "  LD  $@"
-	@$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(OUT)/libunderstudy.a $(LDLIBS)
+	@$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(SIM_OBJECTS) $(OUT)/libunderstudy.a $(LDLIBS)
 
 define PROGRAM_RULE
 $(patsubst %-client,%,$(1:%/main.cc=$(BIN)/understudy-%)): $(OUT)/$(1:.cc=.o) $(if $(filter bench/%,$(1)),$(BENCH_OBJECTS)) $(OUT)/libunderstudy.a

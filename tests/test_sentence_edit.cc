@@ -136,5 +136,25 @@ TEST_F(SentenceEditTest, AStoppedWriterLosesTheSentenceAndTakesItAgain) {
   EXPECT_EQ(read(), "One here. wa wb. Two here.");
 }
 
+TEST_F(SentenceEditTest, AStreamGoesOnFromTheOtherHalf) {
+  // Three pieces, of which the last two are read when ss1 is no more.
+  Bytes content;
+  for (int i = 0; content.size() < 3'000'000; ++i) content += Bytes(50'000, static_cast<char>('a' + i % 26)) + (i % 2 == 0 ? " \t\n" : "  ");
+  world_.host("owner").disk.put("local", content);
+  CommandRun& put = user("owner").begin("PUT local /long");
+  ASSERT_TRUE(world_.run_until([&] { return put.ended() && in_sync(); }, 1min)) << put.output();
+  CommandRun& wait = user("owner").begin("WAIT");
+  ASSERT_TRUE(world_.run_until([&] { return wait.ended(); }, 1min));
+  const auto began = world_.now();
+  CommandRun& stream = user("owner").begin("STREAM /long");
+  world_.run_for(1s);
+  EXPECT_LT(stream.output().size(), 600'000u) << "ten words a second";
+  EXPECT_GT(stream.output().size(), 400'000u);
+  world_.kill(*world_.find_process("ss1"));
+  ASSERT_TRUE(world_.run_until([&] { return stream.ended(); }, 1min));
+  EXPECT_TRUE(stream.output() == content) << stream.output().size() << " of " << content.size();
+  EXPECT_GT(world_.now() - began, 5s);
+}
+
 }  // namespace
 }  // namespace understudy::sim

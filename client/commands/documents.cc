@@ -51,18 +51,27 @@ Task<Status> commit(Shell* shell, SentenceEdit* edit, std::string path, uint64_t
   co_return Status{};
 }
 
-// The lines of a session, one by one. `ended`: its ETIRW or ABORT, or the end of
-// the input, was read.
-Task<Status> edit_by_lines(Shell* shell, SentenceEdit* edit, std::string path, uint64_t sentence, bool* ended) {
+// How the reading of a session's lines stands.
+struct Reading {
+  bool ended = false;      // Its ETIRW or ABORT, or the end of the input, was read.
+  bool at_prompt = false;
+};
+
+constexpr const char* kPrompt = "edit> ";
+
+// The lines of a session, one by one.
+Task<Status> edit_by_lines(Shell* shell, SentenceEdit* edit, std::string path, uint64_t sentence, Reading* lines) {
   bool interactive = shell->mode == Shell::Mode::kInteractive;
   if (interactive) shell->out.note("  " + edit->opened().text());
   TaskGroup keeping(shell->env.executor);
   keeping.spawn(edit->keep());
   for (;;) {
-    auto reading = shell->next_line("edit> ");
+    lines->at_prompt = interactive;
+    auto reading = shell->next_line(kPrompt);
     CO_ASSIGN_OR_RETURN(auto text, co_await reading);
+    lines->at_prompt = false;
     if (!text) {
-      *ended = true;
+      lines->ended = true;
       co_return fail(Code::kInvalid, "the input ended before ETIRW; nothing was changed");
     }
     auto line = parse_edit_line(*text);
@@ -71,13 +80,13 @@ Task<Status> edit_by_lines(Shell* shell, SentenceEdit* edit, std::string path, u
     if (!line) {
       status = std::unexpected(std::move(line).error());
     } else if (line->kind == EditLine::Kind::kCommit) {
-      *ended = true;
+      lines->ended = true;
       auto committing = commit(shell, edit, path, sentence);
       status = co_await committing;
       if (!status) show_kept(shell, *edit, {});
       co_return status;
     } else if (line->kind == EditLine::Kind::kAbort) {
-      *ended = true;
+      lines->ended = true;
       auto aborting = edit->abort();
       CO_RETURN_IF_ERROR(co_await aborting);
       shell->out.note("dropped the changes of sentence " + std::to_string(sentence));
@@ -105,7 +114,7 @@ Task<Status> edit_by_options(Shell* shell, SentenceEdit* edit, std::string path,
   co_return co_await committing;
 }
 
-Task<Status> write_sentence(Shell* shell, Command command, bool* ended) {
+Task<Status> write_sentence(Shell* shell, Command command, Reading* reading) {
   CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
   CO_ASSIGN_OR_RETURN(uint64_t sentence, parse_number(command.arguments[1], "a sentence"));
   std::vector<EditLine> lines;
@@ -116,13 +125,14 @@ Task<Status> write_sentence(Shell* shell, Command command, bool* ended) {
     }
     lines.push_back(std::move(line));
   }
-  SentenceEdit edit(&shell->session, path, sentence, [shell](std::string told) {
-    // Behind what stands at a prompt.
-    shell->out.note((shell->mode == Shell::Mode::kInteractive ? "\n" : "") + told);
+  SentenceEdit edit(&shell->session, path, sentence, [shell, reading](std::string told) {
+    if (!reading->at_prompt) return shell->out.note(told);
+    // What was typed behind the prompt so far stays the line editor's, unseen.
+    shell->out.console().write(Console::Stream::kError, "\n" + told + "\n" + kPrompt);
   });
   auto opening = edit.open();
   CO_RETURN_IF_ERROR(co_await opening);
-  auto editing = lines.empty() ? edit_by_lines(shell, &edit, path, sentence, ended)
+  auto editing = lines.empty() ? edit_by_lines(shell, &edit, path, sentence, reading)
                                : edit_by_options(shell, &edit, path, sentence, std::move(lines));
   Status status = co_await editing;
   if (!status) {
@@ -163,10 +173,10 @@ size_t end_of_word(BytesView text, size_t at) {
 
 Task<Status> run_write(Shell* shell, Command command) {
   bool by_lines = !command.has("--edit");
-  bool ended = false;
-  auto writing = write_sentence(shell, std::move(command), &ended);
+  Reading reading;
+  auto writing = write_sentence(shell, std::move(command), &reading);
   Status status = co_await writing;
-  if (by_lines && !ended && shell->mode == Shell::Mode::kScript) {
+  if (by_lines && !reading.ended && shell->mode == Shell::Mode::kScript) {
     auto skipping = shell->skip_edit_lines();
     co_await skipping;
   }

@@ -131,7 +131,9 @@ class Story {
                             found->text == text_.substr(spans[ordinal].offset, spans[ordinal].size)));
     const SentencePlace place{ordinal, found->span, found->at_end, found->closed};
     auto locked = locks_.lock({.id = WriteId{id}, .file = kFile, .user = "u", .place = place});
-    const bool taken = found->at_end ? end_writer_ != 0 : reference_.locked(found->span.offset, found->span.size);
+    const bool taken = end_writer_ != 0 && (found->at_end || !found->closed)
+                           ? true
+                           : !found->at_end && reference_.locked(found->span.offset, found->span.size);
     CHECK(locked.has_value() == !taken);
     if (!locked) return;
     if (found->at_end) {
@@ -195,13 +197,14 @@ class Story {
   }
 
   void append(const std::string& content) {
-    const bool refused = !locks_.may_append(kFile);
-    bool open_end = false;
-    for (const auto& [id, writer] : writers_) {
-      if (!writer.at_end && !closes_sentence(reference_.pieces[reference_.of(id)].text.back())) open_end = true;
-    }
-    CHECK(refused == open_end);
-    if (refused || content.empty() || text_.size() + content.size() > kTextMax) return;
+    if (content.empty() || text_.size() + content.size() > kTextMax) return;
+    const bool refused = !locks_.may_append(kFile, text_.size(), content.front());
+    // Would the last sentence be another one, and is that being written?
+    const auto spans = split_sentences(text_);
+    const bool goes_on = !spans.empty() && (!closes_sentence(text_[spans.back().end() - 1]) ||
+                                            split_sentences(text_ + content)[spans.size() - 1] != spans.back());
+    CHECK(refused == (goes_on && reference_.locked(spans.back().offset, spans.back().size)));
+    if (refused) return;
     const Splice splice{{text_.size(), 0}, content.size(), 0};
     text_ += content;
     reference_.pieces.push_back({content});
