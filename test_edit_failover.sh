@@ -50,12 +50,12 @@ type_in alice "2 and white"
 type_in alice "ETIRW"
 check "alice commits" until_true 20 shown alice "wrote sentence 0 of /doc"
 
-# ---- ss1 is back and takes over: bob's sentence moves once more. Then he loses it to an owner's word.
+# ---- ss1 is back and takes over: bob has his sentence again at his next line. Then he loses it to an owner's word.
 check "ss1 starts again" understudy up
 check "ss1 takes over again" until_true 60 pair_is ss1 acting_primary ss1
-check "bob still has his sentence" until_true 20 open_sentences 1
 type_in bob "0 Then"
 check "bob's line is taken" until_true 20 shown bob "Then The old dog ran?!"
+check "bob has his sentence open" until_true 20 open_sentences 1
 check "the owner breaks the lock" understudy LOCKS --break /doc 1
 type_in bob "ETIRW"
 check "bob is told" until_true 20 shown bob "its lock was broken by the file's owner"

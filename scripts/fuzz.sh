@@ -18,7 +18,7 @@ for source in tests/fuzz/fuzz_*.cc; do
   kept=tests/fuzz/corpus/${name#fuzz_}
   found=$OUT/corpus/$name
   mkdir -p "$kept" "$found"
-  if "$OUT/fuzz/$name" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+  if "$OUT/fuzz/$name" -max_total_time="${FUZZ_SECONDS:-60}" -timeout=250 -rss_limit_mb=2048 -print_final_stats=1 \
       -artifact_prefix="$OUT/found-$name-" "$found" "$kept" >"$OUT/$name.log" 2>&1; then
     result="no finding"
     [ -z "${KEEP:-}" ] || "$OUT/fuzz/$name" -merge=1 "$kept" "$found" >>"$OUT/$name.log" 2>&1

@@ -139,6 +139,10 @@ FileId EditSessions::file_of(ConnectionId owner, uint64_t session) const {
 
 Result<wire::EditInsertReply> EditSessions::insert(ConnectionId owner,
                                                    const wire::EditInsertRequest& request) {
+  if (WriteId id{request.session()}; !sessions_.contains(id) && !ended_.contains(id)) {
+    // It ended with an epoch: its writer takes the sentence again at whoever serves now.
+    return fail(Code::kMoved, "this server does not know the WRITE");
+  }
   ASSIGN_OR_RETURN(Session * session, find(owner, request.session()));
   locks_.touch(WriteId{request.session()}, env_.clock.now());
   const Bytes& text = session->writing.text();

@@ -26,7 +26,7 @@ for source in tests/fuzz/fuzz_*.cc; do
   name=$(basename "$source" .cc)
   corpus=tests/fuzz/corpus/${name#fuzz_}
   mkdir -p "$folder/$name"
-  options=(-artifact_prefix="$folder/found-" -timeout=20 -rss_limit_mb=2048)
+  options=(-artifact_prefix="$folder/found-" -timeout=250 -rss_limit_mb=2048)
   check "$name has a corpus" test -n "$(ls "$corpus" 2>/dev/null)"
   check "$name: its corpus" "$OUT/fuzz/$name" "${options[@]}" -runs=0 "$corpus"
   check "$name: 20000 executions" "$OUT/fuzz/$name" "${options[@]}" -runs=20000 -seed=1 "$folder/$name" "$corpus"
