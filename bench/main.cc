@@ -22,7 +22,7 @@
 namespace understudy::bench {
 namespace {
 
-const std::set<std::string> kStoreOperations = {"put", "get", "stat", "delete", "big", "failover", "idle"};
+const std::set<std::string> kStoreOperations = {"put", "get", "stat", "delete", "big", "failover", "idle", "writers"};
 const std::set<std::string> kEngineOperations = {"engine", "engine-big", "engine-fill", "engine-open"};
 const std::set<std::string> kBaselines = {"plain", "loopback", "copy"};
 
@@ -151,6 +151,12 @@ Task<void> run(Env& env, Program* program) {
       status = co_await idle(env, &program->options);
     } else if (operation == "failover") {
       status = co_await cluster->failover();
+    } else if (operation == "writers") {
+      status = co_await cluster->small("get");
+      double without = cluster->operations_per_s();
+      if (status) status = co_await cluster->open_sentences(program->options.writers);
+      if (status) status = co_await cluster->small("get");
+      if (status) print_ratio("get-beside-writers", "get", cluster->operations_per_s() / without);
     } else {
       double baseline = operation == "put" ? plain(*program) : operation == "get" ? loopback(*program) : 0;
       status = co_await cluster->small(operation);
@@ -168,7 +174,7 @@ int main(int argc, char** argv) {
   uint32_t seconds = 5;
   bool insecure = false;
   CLI::App app("Measures a cluster: one JSON line for each measurement, and for the baseline and the ratio where there is one.");
-  app.add_option("operations", program.operations, "put get stat delete big failover idle; of the engine alone: engine engine-big engine-fill engine-open; baselines alone: plain loopback copy")->required();
+  app.add_option("operations", program.operations, "put get stat delete big failover idle writers; of the engine alone: engine engine-big engine-fill engine-open; baselines alone: plain loopback copy")->required();
   app.add_option("--data", program.options.cluster, "a local cluster's folder, as `understudy up --data` made it");
   app.add_option("--nm", program.options.name_nodes, "a name node's HOST:PORT (processor time is then this process's alone)")->delimiter(',');
   app.add_option("--clients", program.options.clients, "how many at once")->check(CLI::Range(1, 10'000))->capture_default_str();
@@ -177,6 +183,7 @@ int main(int argc, char** argv) {
   app.add_flag("--sync", program.options.sync, "writes with durability sync");
   app.add_option("--files", program.options.files, "files of each client that are there before")->check(CLI::Range(1, 1'000'000))->capture_default_str();
   app.add_option("--big-bytes", program.options.big_bytes, "bytes of the big file")->capture_default_str();
+  app.add_option("--writers", program.options.writers, "writers: how many hold a sentence open and do nothing")->capture_default_str();
   app.add_option("--rate", program.options.rate, "failover: operations a second and client")->capture_default_str();
   app.add_option("--event", program.options.event, "failover: a shell command, run after a third of the time");
   app.add_flag("--keep", program.keep, "use the --scratch folder itself, and leave it (engine-fill, then engine-open)");

@@ -175,6 +175,21 @@ Task<Status> Workloads::small(std::string operation) {
   co_return Status{};
 }
 
+Task<Status> Workloads::open_sentences(uint32_t count) {
+  std::string text;
+  for (uint32_t i = 0; i < count; ++i) text += "One more sentence. ";
+  auto put = co_await sessions_[0]->put(folder_ + "/document", text.substr(0, 1 << 20), {});
+  if (!put) co_return std::unexpected(std::move(put).error());
+  for (uint32_t i = 0; i < count; ++i) {
+    client::SessionOptions options;
+    options.name_nodes = options_.name_nodes;
+    writers_.push_back(std::make_unique<client::Session>(env_, std::move(options)));
+    auto opened = co_await writers_.back()->edit_open(folder_ + "/document", i, std::nullopt);
+    if (!opened) co_return std::unexpected(std::move(opened).error());
+  }
+  co_return Status{};
+}
+
 Task<Status> Workloads::failover() {
   auto prepared = co_await prepare();
   if (!prepared) co_return prepared;

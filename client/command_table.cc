@@ -19,7 +19,7 @@ const std::vector<CommandSpec>& table() {
       {kRead, "READ", "READ f [--version V] [--range A-B]", "exact bytes to standard output", 1, 1, {kPath},
        {{"--version", "V", "an older version, epoch.counter"},
         {"--range", "A-B", "bytes A to B, both inclusive; either may be left out"}}},
-      {kLater, "STREAM", "STREAM f", "word by word", 0, kAny, {kPath}, {}},
+      {kStream, "STREAM", "STREAM f", "word by word, 0.1 s apart, from the last committed version", 1, 1, {kPath}, {}},
       {kPut, "PUT", "PUT [-r] local|- f", "any bytes as one new version; - is standard input", 2, 2,
        {kLocalPath, kPath}, {{"-r", "", "a whole folder, merged into the path"}}},
       {kGet, "GET", "GET [-r] f local|-", "the way back; - is standard output", 2, 2, {kPath, kLocalPath},
@@ -42,7 +42,8 @@ const std::vector<CommandSpec>& table() {
       {kListCheckpoints, "LISTCHECKPOINTS", "LISTCHECKPOINTS f", "its tags, with version, time and user", 1, 1, {kPath}, {}},
       {kViewCheckpoint, "VIEWCHECKPOINT", "VIEWCHECKPOINT f tag", "a named version's content", 2, 2, {kPath, kText}, {}},
       {kRevert, "REVERT", "REVERT f tag", "a named version's content as a new version", 2, 2, {kPath, kText}, {}},
-      {kLater, "LOCKS", "LOCKS [f]", "open sentences", 0, kAny, {kPath}, {}},
+      {kLocks, "LOCKS", "LOCKS [f] | LOCKS --break f sentence", "who is writing which sentence; the owner ends it with --break", 0, 2,
+       {kPath, kText}, {{"--break", "", "drops what is being written in that sentence; the file's owner only"}}},
       // Folders and names
       {kCreateFolder, "CREATEFOLDER", "CREATEFOLDER [-p] d", "a folder", 1, 1, {kFolder},
        {{"-p", "", "its parents too; no error if it is there"}}},

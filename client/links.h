@@ -33,11 +33,14 @@ class Links {
   Task<CallOutcome> call(Address address, uint16_t type, Bytes message, Bytes body, Duration timeout);
   // Shown to name nodes, from the next connection on.
   void set_token(Bytes token) { token_ = std::move(token); }
+  // Until there is no connection to it.
+  Task<void> lost(Address address);
   // The next call dials anew; those under way fail.
   void hang_up(const Address& address);
 
  private:
   struct Link;
+  Task<void> run_peer(std::shared_ptr<Link> link, std::shared_ptr<Peer> peer);
   Task<void> dial(std::shared_ptr<Link> link);
   Task<Result<std::shared_ptr<Peer>>> connected(Address address);
 

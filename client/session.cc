@@ -45,7 +45,7 @@ Error refusal(Error error, const std::string& path, const wire::Location& locati
 }
 
 Session::Session(Env& env, SessionOptions options)
-    : env_(env), options_(std::move(options)), links_(env, options_.user, options_.name_nodes), client_id_(env.random.next() | 1) {
+    : env_(env), options_(std::move(options)), links_(env, options_.user, options_.name_nodes), client_id_(env.random.next() | 1), dropping_(env.executor) {
   CHECK(!options_.name_nodes.empty());
   if (!options_.token.empty()) take_token(options_.token);
 }
@@ -452,9 +452,14 @@ Task<Result<wire::HistoryReply>> Session::history(std::string path, Version befo
 
 // ---- Editing a sentence --------------------------------------------------------------
 
-Task<Result<Session::Edit>> Session::edit_open(std::string path, uint64_t sentence) {
+Task<Result<Session::Edit>> Session::edit_open(std::string path, uint64_t sentence, std::optional<Edit> before) {
   wire::EditOpenRequest request;
   request.set_sentence(sentence);
+  if (before) {
+    request.set_sentence(before->opened.sentence());
+    *request.mutable_version() = before->opened.version();
+    request.set_session(before->opened.session());
+  }
   FileCall call{path, wire::LocateRequest::LOOK_UP, wire::EDIT_OPEN, for_location(request), {}, false};
   auto calling = on_primary(std::move(call));
   auto answer = co_await calling;
@@ -466,61 +471,35 @@ Task<Result<Session::Edit>> Session::edit_open(std::string path, uint64_t senten
   co_return edit;
 }
 
-namespace {
-
-// What is not an answer of the server about the edit itself ends the editing.
-Error edit_lost(Error error) {
-  if (!may_pass(error.code)) return error;
-  return {Code::kUnavailable, "the server of this edit was lost (" + error.message + "); nothing was changed, WRITE again"};
-}
-
-}  // namespace
-
-Task<Result<wire::EditInsertReply>> Session::edit_insert(Edit edit, uint64_t word, Bytes content) {
+Task<CallOutcome> Session::edit_insert(Edit edit, uint64_t word, Bytes content) {
   wire::EditInsertRequest request;
   request.set_session(edit.opened.session());
   request.set_word(word);
   request.set_content(std::move(content));
-  auto outcome = co_await links_.call(edit.location.primary().address(), wire::EDIT_INSERT, request.SerializeAsString(), {}, options_.timeout);
-  if (!outcome.result) co_return std::unexpected(edit_lost(std::move(outcome.result.error())));
-  wire::EditInsertReply reply;
-  if (!reply.ParseFromString(outcome.result->message)) co_return std::unexpected(garbled());
-  co_return reply;
+  return call_watched(edit.path, edit.location, wire::EDIT_INSERT, request.SerializeAsString(), {});
 }
 
-Task<Result<wire::VersionReply>> Session::edit_commit(Edit edit) {
+Task<CallOutcome> Session::edit_commit(Edit edit, wire::RequestNumber number) {
   wire::EditCommitRequest request;
   request.set_session(edit.opened.session());
-  *request.mutable_request() = next_request();
-  request.set_file_id(edit.location.file_id());
-  request.set_epoch(edit.location.epoch());
-  // The sentence was opened a while ago: what its folder says now counts.
+  *request.mutable_request() = number;
+  // The sentence was opened a while ago: what its folder says now counts, and the old capability may be over.
   auto locating = locate(edit.path, wire::LocateRequest::LOOK_UP, {});
   auto located = co_await locating;
-  request.set_durability(durability_for(located ? *located : edit.location));
-  Bytes message = request.SerializeAsString();
-  auto outcome = co_await call_watched(edit.path, edit.location, wire::EDIT_COMMIT, message, {});
-  if (!outcome.result && !may_pass(outcome.result.error().code)) {
-    co_return std::unexpected(std::move(outcome.result.error()));
-  }
-  if (!outcome.result) {
-    // The edit is gone with its connection, but it may have been committed before: a
-    // repeat of the request gets that answer.
-    std::string reason = std::move(outcome.result.error().message);
-    if (!outcome.sent) co_return fail(Code::kUnavailable, reason + "; nothing was changed, WRITE again");
-    FileCall call{edit.path, wire::LocateRequest::LOOK_UP, wire::EDIT_COMMIT, for_location(request), {}, true};
-    auto calling = on_primary(std::move(call));
-    auto answer = co_await calling;
-    if (!answer) {
-      co_return fail(Code::kUnavailable, "outcome unknown: " + reason + "; READ the file before you repeat it");
-    }
-    outcome.result = std::move(answer->reply);
-  }
+  bool same = located && located->file_id() == edit.location.file_id();
+  Bytes message = for_location(request)(same ? *located : edit.location);
+  auto outcome = co_await call_watched(edit.path, edit.location, wire::EDIT_COMMIT, std::move(message), {});
   wire::VersionReply reply;
-  if (!reply.ParseFromString(outcome.result->message)) co_return std::unexpected(garbled());
-  saw(edit.location.file_id(), reply.version());
-  reply.set_file_id(edit.location.file_id());
-  co_return reply;
+  if (outcome.result && reply.ParseFromString(outcome.result->message)) saw(edit.location.file_id(), reply.version());
+  co_return outcome;
+}
+
+Task<Result<wire::VersionReply>> Session::edit_committed(Edit edit, wire::RequestNumber number) {
+  wire::EditCommitRequest request;
+  request.set_session(edit.opened.session());
+  *request.mutable_request() = number;
+  FileCall call{edit.path, wire::LocateRequest::LOOK_UP, wire::EDIT_COMMIT, for_location(request), {}, true};
+  return file_call<wire::VersionReply>(std::move(call));
 }
 
 Task<Status> Session::edit_abort(Edit edit) {
@@ -533,5 +512,14 @@ Task<Status> Session::edit_abort(Edit edit) {
   }
   co_return Status{};
 }
+
+Task<void> Session::edit_drop_now(Edit edit) {
+  auto aborting = edit_abort(std::move(edit));
+  static_cast<void>(co_await aborting);
+}
+
+void Session::edit_drop(Edit edit) { dropping_.spawn(edit_drop_now(std::move(edit))); }
+
+Task<void> Session::edit_lost(Edit edit) { return links_.lost(edit.location.primary().address()); }
 
 }  // namespace understudy::client

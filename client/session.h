@@ -11,6 +11,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -128,17 +129,28 @@ class Session {
   Task<Result<wire::VersionReply>> upload(std::string path, Source* source, UploadOptions options);
   Task<Result<ReadAnswer>> download(std::string path, DownloadOptions options, Sink* sink);
 
-  // ---- The editing of a sentence. It lives at one server and ends with it: every
-  // failure behind edit_open() but an edit's own refusal drops it.
+  // ---- The editing of a sentence, as client/sentence_edit.h goes about it. It lives at one
+  // server, bound to one connection, and ends with either.
   struct Edit {
     std::string path;
     wire::Location location;
     wire::EditOpenReply opened;
   };
-  Task<Result<Edit>> edit_open(std::string path, uint64_t sentence);
-  Task<Result<wire::EditInsertReply>> edit_insert(Edit edit, uint64_t word, Bytes content);
-  Task<Result<wire::VersionReply>> edit_commit(Edit edit);
+  // `before`: the same sentence as it was opened before and lost.
+  Task<Result<Edit>> edit_open(std::string path, uint64_t sentence, std::optional<Edit> before);
+  Task<CallOutcome> edit_insert(Edit edit, uint64_t word, Bytes content);
+  // A repeat of `request` gets the first answer, also at another server than the edit's.
+  Task<CallOutcome> edit_commit(Edit edit, wire::RequestNumber request);
+  Task<Result<wire::VersionReply>> edit_committed(Edit edit, wire::RequestNumber request);
   Task<Status> edit_abort(Edit edit);
+  // As edit_abort(), by itself.
+  void edit_drop(Edit edit);
+  // Until its connection is gone.
+  Task<void> edit_lost(Edit edit);
+
+  // Goes on until it is answered, or for the timeout without progress (session_internal.h).
+  class Patience;
+  static Error garbled();
 
  private:
   using Create = wire::LocateRequest::Create;
@@ -161,8 +173,6 @@ class Session {
     Reply reply;
     wire::Location location;
   };
-  // Goes on until it is answered, or for options_.timeout without progress.
-  class Patience;
   // Calls under way at once; whoever waits is told when one ends.
   struct Waiting;
   // An upload under way: its chunks on their way to one acting primary.
@@ -200,9 +210,9 @@ class Session {
                           DownloadOptions options);
   Task<void> deliver(Waiting* waiting, size_t slot, Address address, uint16_t type, Bytes message, Bytes body);
   wire::Durability durability_for(const wire::Location& location) const;
+  Task<void> edit_drop_now(Edit edit);
   void saw(uint64_t file_id, const wire::VersionNumber& version);
   Version seen(uint64_t file_id) const;
-  static Error garbled();
 
   Env& env_;
   SessionOptions options_;
@@ -214,6 +224,7 @@ class Session {
   uint64_t sequence_ = 0;
   std::unordered_map<std::string, Cached> locations_;
   std::unordered_map<uint64_t, Version> seen_;
+  TaskGroup dropping_;  // Last: its tasks use the rest.
 };
 
 Version version_of(const wire::VersionNumber& version);

@@ -24,6 +24,8 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kUndelete: return run_undelete;
     case CommandId::kWait: return run_wait;
     case CommandId::kWrite: return run_write;
+    case CommandId::kLocks: return run_locks;
+    case CommandId::kStream: return run_stream;
     case CommandId::kCheckpoint: return run_checkpoint;
     case CommandId::kListCheckpoints: return run_list_checkpoints;
     case CommandId::kViewCheckpoint: return run_view_checkpoint;

@@ -193,9 +193,9 @@ Status ClientCalls::may_replace(const Change& change) const {
   return status;
 }
 
-Status ClientCalls::may_append(const Change& change) const {
+Status ClientCalls::may_append(const Change& change, char first) const {
   if (state_->edits.none()) return {};
-  auto status = state_->edits.may_append(change.file);
+  auto status = state_->edits.may_append(change.file, first);
   if (!status && state_->store->answered(change.file, change.request)) return {};
   return status;
 }
@@ -269,7 +269,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_append(Change change, Bytes conte
   if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
   CO_RETURN_IF_ERROR(state_->guard.still_counts(file, change.access_generation));
   // Sentences may be open while the file grows behind them.
-  CO_RETURN_IF_ERROR(may_append(change));
+  if (!content.empty()) CO_RETURN_IF_ERROR(may_append(change, content.front()));
   CO_ASSIGN_OR_RETURN(VersionInfo done,
                       co_await state_->store->append(std::move(change), std::move(content)));
   co_await state_->edits.on_append(file, done);
@@ -332,9 +332,18 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
     CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
     co_return done;
   }
-  CO_RETURN_IF_ERROR(request.append() ? may_append(change) : may_replace(change));
+  if (!request.append()) CO_RETURN_IF_ERROR(may_replace(change));
   CO_ASSIGN_OR_RETURN(auto upload, state_->uploads.take(file, request.upload_id(), request.chunk_count(),
                                                         request.size_bytes()));
+  if (request.append() && state_->edits.open_in(file)) {
+    auto chunks = upload.chunks();
+    auto first = chunks.empty() ? Result<char>(' ') : co_await first_byte(file, chunks.front());
+    Status allowed = first ? may_append(change, *first) : Status(std::unexpected(std::move(first).error()));
+    if (!allowed) {
+      upload.put_back();
+      co_return std::unexpected(std::move(allowed).error());
+    }
+  }
   auto done = co_await state_->store->commit(std::move(change), upload.chunks(), request.append());
   if (!done) {
     upload.put_back();
@@ -343,6 +352,14 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
   if (request.append()) co_await state_->edits.on_append(file, *done);
   CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
   co_return done;
+}
+
+Task<Result<char>> ClientCalls::first_byte(FileId file, ChunkRefInfo chunk) {
+  wire::FetchChunkRequest request;
+  request.set_file_id(number(file));
+  request.set_hash(chunk.hash.bytes.data(), chunk.hash.bytes.size());
+  CO_ASSIGN_OR_RETURN(Bytes bytes, co_await state_->store->fetch_chunk(std::move(request)));
+  co_return bytes.front();
 }
 
 // ---- Reads ------------------------------------------------------------------------

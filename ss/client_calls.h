@@ -102,7 +102,8 @@ class ClientCalls : public PeerHandler {
   Task<Result<VersionInfo>> perform_checkpoint(Change change);
   // LOCKED unless the whole content may be replaced; a repeat of what is done already may always.
   Status may_replace(const Change& change) const;
-  Status may_append(const Change& change) const;
+  Status may_append(const Change& change, char first) const;
+  Task<Result<char>> first_byte(FileId file, ChunkRefInfo chunk);
 
   Result<VersionInfo> newest(FileId file, Version at_least) const;
 

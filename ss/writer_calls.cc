@@ -52,7 +52,6 @@ Task<Result<Reply>> ClientCalls::edit_abort(ConnectionId owner, Bytes message) {
   co_return make_reply(wire::Done());
 }
 
-
 // ---- Who is still there ---------------------------------------------------------------
 
 void ClientCalls::watch(Peer* peer) {

@@ -33,6 +33,8 @@ Task<Status> put_tree(Shell* shell, std::string local, std::string path);
 Task<Status> get_tree(Shell* shell, std::string path, std::string local);
 // documents.cc
 Task<Status> run_write(Shell* shell, Command command);
+Task<Status> run_locks(Shell* shell, Command command);
+Task<Status> run_stream(Shell* shell, Command command);
 // folders.cc
 Task<Status> run_create_folder(Shell* shell, Command command);
 Task<Status> run_delete_folder(Shell* shell, Command command);
