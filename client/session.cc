@@ -484,7 +484,7 @@ Task<CallOutcome> Session::edit_commit(Edit edit, wire::RequestNumber number) {
   request.set_session(edit.opened.session());
   *request.mutable_request() = number;
   // The sentence was opened a while ago: what its folder says now counts, and the old capability may be over.
-  auto locating = locate(edit.path, wire::LocateRequest::LOOK_UP, {});
+  auto locating = locate(edit.path, wire::LocateRequest::LOOK_UP, {}, wire::RIGHT_WRITE);
   auto located = co_await locating;
   bool same = located && located->file_id() == edit.location.file_id();
   Bytes message = for_location(request)(same ? *located : edit.location);

@@ -4,11 +4,12 @@
 
 #include "common/base/log.h"
 #include "common/base/path.h"
+#include "common/tls/tls_net.h"
 #include "common/wire/call.h"
 #include "common/wire/understudy.pb.h"
+#include "nm/authority.h"
 #include "nm/call_rules.h"
 #include "nm/capabilities.h"
-#include "nm/authority.h"
 #include "nm/catalogue_db.h"
 #include "nm/cluster_calls.h"
 #include "nm/failover_driver.h"

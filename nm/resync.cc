@@ -302,11 +302,11 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
     co_return from_wire(done->version());
   }
   uint64_t upload_id = env_.random.next();
-  CO_RETURN_IF_ERROR(co_await stage_all(source, node.id, epoch, upload_id, record));
+  CO_ASSIGN_OR_RETURN(uint64_t staged, co_await stage_all(source, node.id, epoch, upload_id, record));
   wire::CommitRequest commit;
   describe(commit);
-  commit.set_upload_id(stage.upload_id());
-  commit.set_chunk_count(stage.index());
+  commit.set_upload_id(upload_id);
+  commit.set_chunk_count(staged);
   commit.set_size_bytes(record.size_bytes());
   auto done = co_await call<wire::VersionReply>(primary.get(), wire::COMMIT, commit, kServerCallTimeout);
   if (!done) co_return std::unexpected(done.error());
@@ -341,7 +341,7 @@ Task<Result<uint64_t>> Resync::stage_chunks(std::string source, wire::StageReque
   co_return stage.index() + 1;
 }
 
-Task<Status> Resync::stage_all(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record) {
+Task<Result<uint64_t>> Resync::stage_all(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record) {
   wire::StageRequest stage;
   stage.set_file_id(number(file));
   stage.set_epoch(epoch);
@@ -350,7 +350,7 @@ Task<Status> Resync::stage_all(std::string source, FileId file, uint64_t epoch, 
     CO_ASSIGN_OR_RETURN(uint64_t staged, co_await stage_chunks(source, stage, record.version(), chunk.hash(), record.list_level()));
     stage.set_index(staged);
   }
-  co_return Status{};
+  co_return stage.index();
 }
 
 // Not in the line of the head: nobody sees them who does not ask for one by its number or name.
@@ -380,7 +380,10 @@ Task<Status> Resync::keep_at(std::string source, FileId file, Version keep, Vers
       if (record.kind() == wire::CHANGE_DELETE) continue;
       // One with lists of chunks (gigabytes) stays where it is: set aside there, readable by its number.
       if (record.list_level() > 0) continue;
-      if (is_big(record)) CO_RETURN_IF_ERROR(co_await stage_all(source, file, epoch, env_.random.next() | 1, record));
+      if (is_big(record)) {
+        auto staged = co_await stage_all(source, file, epoch, env_.random.next() | 1, record);
+        if (!staged) co_return std::unexpected(staged.error());
+      }
       if (record.kind() != wire::CHANGE_CHECKPOINT) named[{file, fetched_to}] = recovered_tag(record.time_us(), fetched_to);
       *request.add_versions() = std::move(record);
     }

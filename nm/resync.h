@@ -57,7 +57,7 @@ class Resync {
   Task<Result<uint64_t>> stage_chunks(std::string source, wire::StageRequest stage, wire::VersionNumber version,
                                       Bytes hash, uint32_t level);
   // The chunks of a version that only the target has, to the acting primary, as an upload.
-  Task<Status> stage_all(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record);
+  Task<Result<uint64_t>> stage_all(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record);
   // (keep, newest] of the target also at the acting primary, beside the line, as named checkpoints.
   Task<Status> keep_at(std::string source, FileId file, Version keep, Version newest);
   Task<Status> end_waiting(std::string source);

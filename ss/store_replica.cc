@@ -357,14 +357,13 @@ Status StoreEngine::keep_version_aside(wire::VersionRecord record) {
   record.clear_inline_content();
   uint64_t size = stored->inline_content.size();
   for (const auto& chunk : record.chunks()) {
-    ChunkHash hash;
-    if (!parse_chunk_hash(chunk.hash(), hash)) return fail(Code::kInvalid, "no chunk hash");
-    auto place = pins_.find(file, hash);
-    if (!place || place->size != chunk.size()) return fail(Code::kNotFound, name_of(file) + ": chunk " + hash.to_hex() + " is not here");
-    stored->local.add_chunk_lsns(number(place->lsn));
-    if (stored->inline_content.empty()) size += chunk.size();
+    ChunkRefInfo ref;
+    if (!chunk_ref_from_wire(chunk, record.list_level(), ref)) return fail(Code::kInvalid, "no chunk of a list");
+    ASSIGN_OR_RETURN(auto place, place_of(file, ref.hash));
+    if (!place || place->size != ref.size) return fail(Code::kNotFound, name_of(file) + ": chunk " + ref.hash.to_hex() + " is not here");
+    if (stored->inline_content.empty()) size += ref.file_bytes();
   }
-  if (size != record.size_bytes() || record.chunks_size() > static_cast<int>(kChunksMax)) {
+  if ((size != record.size_bytes() && !(size == 0 && record.trimmed())) || record.chunks_size() > kRecordChunksMax) {
     return fail(Code::kInvalid, name_of(file) + ": a version whose parts do not add up to its size");
   }
   stored->local.set_aside(true);
