@@ -38,6 +38,8 @@ class ReplicationWorker {
   // A target that is not in sync gets no versions before its heads were compared: what
   // only it has would be in their way.
   void set_compared(bool compared) { compared_ = compared; }
+  // Chunks that the target got of jobs that are yet to end.
+  uint64_t carried_bytes() const { return carried_bytes_; }
   // While the target is not in sync, it gets so many bytes a second; 0: as many as it takes.
   void set_resync_rate(uint64_t bytes_per_s) { resync_rate_ = bytes_per_s; }
 
@@ -69,6 +71,7 @@ class ReplicationWorker {
   bool woken_ = false;
   bool paused_ = false;
   bool compared_ = false;
+  uint64_t carried_bytes_ = 0;
   uint64_t resync_rate_ = 0;
   Instant next_bytes_at_{};
   std::set<FileId> under_way_;   // Objects in a batch, until their JobsDone is committed.
