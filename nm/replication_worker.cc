@@ -136,7 +136,7 @@ Task<void> ReplicationWorker::carry(std::vector<Job> jobs) {
     auto pause = sleep_for(env_, kRetryAfter);
     co_await pause;
   }
-  --batches_;
+  if (--batches_ == 0) carried_bytes_ = 0;
   finished_.notify_all();
   wake();
 }
@@ -154,6 +154,7 @@ wire::JobDone ReplicationWorker::as_done(const Job& job) {
 void ReplicationWorker::done(const Job& job, bool partial) {
   done_.push_back(as_done(job));
   done_.back().set_partial(partial);
+  carried_bytes_ -= std::min(carried_bytes_, job.bytes);
 }
 
 Task<void> ReplicationWorker::commit_done() {
@@ -461,7 +462,8 @@ Task<Status> ReplicationWorker::carry_chunk(std::string source, wire::FetchChunk
     CO_ASSIGN_OR_RETURN(ChunkRefs below, parse_list(chunk->body, level - 1));
     CO_RETURN_IF_ERROR(co_await carry_list(source, about, std::move(below), level - 1));
   }
-  co_await pace(chunk->body.size());
+  const uint64_t size = chunk->body.size();
+  co_await pace(size);
   std::shared_ptr<Peer> to = links_->peer(target_);
   if (!to) co_return fail(Code::kUnavailable, target_ + " is not connected");
   wire::StoreChunkRequest store;
@@ -470,6 +472,7 @@ Task<Status> ReplicationWorker::carry_chunk(std::string source, wire::FetchChunk
   auto stored = co_await to->call(wire::STORE_CHUNK, store.SerializeAsString(), std::move(chunk->body),
                                   kServerCallTimeout);
   if (!stored) co_return std::unexpected(stored.error());
+  carried_bytes_ += size;
   co_return Status{};
 }
 

@@ -42,6 +42,8 @@ class ReplicationWorker {
   void set_compared(bool compared) { compared_ = compared; }
   // Why bytes go through here although the path is direct; empty: they do not.
   const std::string& relayed_why() const { return relayed_why_; }
+  // Chunks that the target got of jobs that are yet to end.
+  uint64_t carried_bytes() const { return carried_bytes_; }
   // While the target is not in sync, it gets so many bytes a second; 0: as many as it takes.
   void set_resync_rate(uint64_t bytes_per_s) { resync_rate_ = bytes_per_s; }
   // The chunks of a version that the target lacks, from the source.
@@ -80,6 +82,7 @@ class ReplicationWorker {
   bool woken_ = false;
   int paused_ = 0;  // By so many.
   bool compared_ = false;
+  uint64_t carried_bytes_ = 0;
   uint64_t resync_rate_ = 0;
   Instant next_bytes_at_{};
   std::set<FileId> under_way_;   // Objects in a batch, until their JobsDone is committed.

@@ -494,7 +494,8 @@ std::optional<Duration> ResyncProgress::time_left(Instant now) const {
     const uint64_t done = total - std::min(total, left);
     return done == 0 ? 0.0 : since * static_cast<double>(left) / static_cast<double>(done);
   };
-  if (files_left > 0 && files_left >= files_total) return std::nullopt;
+  const bool moved = files_left < files_total || bytes_left < bytes_total;
+  if (files_left > 0 && !moved) return std::nullopt;
   return Duration(static_cast<int64_t>(std::max(at_pace(files_total, files_left), at_pace(bytes_total, bytes_left))));
 }
 
@@ -509,8 +510,8 @@ Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
     }
     const Lag lag = catalogue_->lag(server->id);
     progress_.files_left = lag.jobs;
-    progress_.bytes_left = lag.bytes;
-    progress_.bytes_total = std::max(progress_.bytes_total, progress_.bytes_left);
+    progress_.bytes_total = std::max(progress_.bytes_total, lag.bytes);
+    progress_.bytes_left = lag.bytes - std::min(lag.bytes, worker_->carried_bytes());
     progress_.files_total = std::max(progress_.files_total, progress_.files_left);
     auto oldest = catalogue_->jobs(server->id, 0, 1);
     if (oldest.empty() || oldest.front().sequence > last_sequence) co_return Status{};

@@ -12,6 +12,8 @@ TEST(ResyncProgress, TheEstimateIsTheSlowerOfFilesAndBytes) {
   const Instant began = Instant(1000s);
   ResyncProgress progress{.files_total = 100, .files_left = 100, .bytes_total = 1000, .bytes_left = 1000, .began = began};
   EXPECT_FALSE(progress.time_left(began + 10s)) << "nothing moved, nothing is known";
+  progress.bytes_left = 500;
+  EXPECT_EQ(progress.time_left(began + 10s), Duration(10s)) << "one big file on its way counts too";
   progress.files_left = 50;
   progress.bytes_left = 900;
   EXPECT_EQ(progress.time_left(began + 10s), Duration(90s));
