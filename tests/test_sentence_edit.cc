@@ -127,9 +127,9 @@ TEST_F(SentenceEditTest, FiftyWritersGoOnBehindAFailover) {
   for (Duration until_kill : {3ms, 45ms, 62ms, 64ms, 70ms}) {
     SCOPED_TRACE(until_kill.count());
     auto writers = fifty();
+    const uint64_t epoch = cluster_.status()->pairs(0).epoch();
     for (auto& writer : writers) begin(&writer, 20ms);
     world_.run_for(until_kill);
-    const uint64_t epoch = cluster_.status()->pairs(0).epoch();
     world_.kill(*world_.find_process("ss1"));
     ASSERT_TRUE(run(writers));
     std::set<uint64_t> early;
