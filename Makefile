@@ -173,7 +173,7 @@ $(OUT)/tests/fuzz/%.o: CXXFLAGS += -fsanitize=fuzzer-no-link
 $(OUT)/fuzz/%: $(OUT)/tests/fuzz/%.o $(SIM_OBJECTS) $(OUT)/libunderstudy.a
 	@mkdir -p $(@D)
 	@echo "  LD  $@"
-	@$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(SIM_OBJECTS) $(OUT)/libunderstudy.a $(LDLIBS)
+	@$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(SIM_OBJECTS) $(OUT)/libunderstudy.a -lgmock -lgtest $(LDLIBS)
 
 define PROGRAM_RULE
 $(patsubst %-client,%,$(1:%/main.cc=$(BIN)/understudy-%)): $(OUT)/$(1:.cc=.o) $(if $(filter bench/%,$(1)),$(BENCH_OBJECTS)) $(OUT)/libunderstudy.a
