@@ -71,7 +71,7 @@ TEST(Grammar, refusals_say_what_to_do) {
   for (std::string later :
        {"STREAM", "UNDELETE", "LOCKS",
         "ADDACCESS", "REMACCESS", "REQUESTACCESS", "VIEWREQUESTS", "APPROVE", "DENY", "LIST", "ADDUSER", "PASSWD",
-        "WHOAMI", "LOGIN", "SETDURABILITY"}) {
+        "WHOAMI", "LOGIN"}) {
     EXPECT_EQ(refusal(later + " x -R y"), "INVALID: " + later + " is not available in this version");
   }
   EXPECT_EQ(refusal("VIEW --deleted"), "INVALID: VIEW --deleted is not available in this version");
