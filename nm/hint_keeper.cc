@@ -96,7 +96,9 @@ Task<void> HintKeeper::look_after_pair(PairId id, bool collecting) {
   }
   // Its lease must be over: it may be there, and only cut off from here.
   const bool alone = !source_here && env_.clock.now() >= failover_->monitor().lease_over_at(pair_name);
+  if (restored_[target] != incarnation) restore_at_[target] = {};
   if (target_here && !in_sync && alone && env_.clock.now() >= restore_at_[target]) {
+    restored_[target] = incarnation;
     restore_at_[target] = env_.clock.now() + std::max<Duration>(failover_->monitor().settings().heartbeat_interval, 200ms);
     co_await restore(target, incarnation);
   }
@@ -284,6 +286,8 @@ Task<void> HintKeeper::restore(std::string target, Incarnation incarnation) {
   const Server* server = catalogue_->server(target);
   if (server == nullptr || server->incarnation != incarnation) co_return;
   if (!restored) {
+    // What no hint has does not come by asking again soon.
+    if (restored.error().code == Code::kConflict) restore_at_[target] = env_.clock.now() + settings_.hint_interval;
     log_info(target + " is not restored from hints: " + restored.error().to_string());
     co_return;
   }

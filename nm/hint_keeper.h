@@ -58,7 +58,8 @@ class HintKeeper {
   FailoverDriver* failover_;
   HintStore* store_;
   HandOff* hand_off_;
-  std::map<std::string, Instant> restore_at_;  // None before.
+  std::map<std::string, Instant> restore_at_;  // None before, for the start
+  std::map<std::string, Incarnation> restored_;  // that was tried last.
   bool budget_told_ = false;
   uint32_t keeping_ = 0;  // Under way between the store and the log.
 };

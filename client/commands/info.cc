@@ -26,6 +26,11 @@ std::vector<std::string> divergent_versions(const wire::CopyStatus& copy) {
 
 std::string durability_name(wire::Durability durability) { return durability == wire::DURABILITY_SYNC ? "sync" : "async"; }
 
+std::string durability_text(const wire::Location& location) {
+  std::string from = location.durability_from();
+  return durability_name(location.durability()) + (from.empty() ? " (the cluster's)" : " (set for " + printable_whole(from) + ")");
+}
+
 Json copy_object(const wire::CopyStatus& copy) {
   Json object;
   object.text("server", copy.server()).text("address", copy.address()).truth("reachable", copy.reachable());
@@ -110,9 +115,8 @@ Task<Status> run_info(Shell* shell, Command command) {
                      : "read: " + joined(name.readers()) + "; write: " + joined(name.writers()));
   line("pair", location.pair());
   for (const auto& copy : copies.copies()) line("copy", copy_line(copy));
-  line("durability", fmt::format("{} ({}); version {}: {}", durability_name(location.durability()),
-                                 location.durability_from().empty() ? "the cluster's" : "set for " + printable_whole(location.durability_from()),
-                                 version_text(stat.version()), durability_name(stat.durability())));
+  line("durability", fmt::format("{}; version {}: {}", durability_text(location), version_text(stat.version()),
+                                 durability_name(stat.durability())));
   std::string checkpoints;
   for (const auto& checkpoint : stat.checkpoints()) {
     checkpoints += (checkpoints.empty() ? "" : ", ") + printable(checkpoint.tag()) + " (" + version_text(checkpoint.version()) + ")";
@@ -130,11 +134,13 @@ Task<Status> run_explain(Shell* shell, Command command) {
   if (shell->out.json()) {
     Json object;
     object.text("path", path).text("pair", reply.location().pair()).count("epoch", reply.location().epoch());
+    object.text("durability", durability_name(reply.location().durability())).text("durability_from", reply.location().durability_from());
     object.list("copies", copy_objects(reply)).texts("lines", {reply.lines().begin(), reply.lines().end()});
     shell->out.object(object);
     co_return Status{};
   }
   for (const auto& copy : reply.copies()) shell->out.line(copy_line(copy));
+  shell->out.line("durability of a write: " + durability_text(reply.location()));
   for (const std::string& line : reply.lines()) shell->out.line(line);
   co_return Status{};
 }
