@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "common/base/path.h"
+#include "common/tls/tls_net.h"
 #include "common/wire/call.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/authority.h"
