@@ -36,6 +36,7 @@ void StoreEngine::set_retention(Retention retention) {
 }
 
 void StoreEngine::may_trim(Lsn replicated, Lsn announced) {
+  if (replicated > replicated_) to_look_at_.merge(waiting_);
   replicated_ = replicated;
   announced_ = announced;
 }
@@ -155,6 +156,7 @@ Task<Status> StoreEngine::trim_versions(FileId file, Held* held) {
     held->bytes += plan.held;
     held->deleted_files += plan.held.deleted > 0;
   }
+  if (plan.held.unreplicated > 0) waiting_.insert(file);
   if (plan.steps.empty()) co_return Status{};
   // From the look-ups to here nothing waited, and nothing does until all are appended.
   std::vector<Future<Status>> done;
