@@ -253,6 +253,7 @@ class StoreEngine final : public FileStore {
   Lsn replicated_{};
   Lsn announced_{};
   std::set<FileId> to_look_at_;      // By retention, soon.
+  std::set<FileId> waiting_;          // Until the other half has more.
   std::multiset<FileId> trimming_;   // Their TRIM records are on the way,
   std::set<ChunkPins::Key> freeing_;  // with these chunks.
   FileId staged_at_ = kNoFile;         // So far the staged ones were looked at.

@@ -25,6 +25,7 @@ constexpr int kChunksInRecord = 20'000;
 constexpr Duration kReadPinned = 2min;
 constexpr size_t kReadPinsMax = 1 << 16;
 constexpr Duration kReportKept = 1s;
+constexpr Lsn kFromTheOther{1};
 
 int64_t wall_us(Env& env) { return env.clock.wall().time_since_epoch().count(); }
 
@@ -36,6 +37,7 @@ void StoreEngine::set_retention(Retention retention) {
 }
 
 void StoreEngine::may_trim(Lsn replicated, Lsn announced) {
+  if (replicated > replicated_) to_look_at_.merge(waiting_);
   replicated_ = replicated;
   announced_ = announced;
 }
@@ -110,7 +112,8 @@ Result<std::vector<PastVersion>> StoreEngine::past_of(const std::vector<VersionR
       named.insert(row.parent);
     }
     line.push_back({.version = row.version,
-                    .end = row.end,
+                    // What the other half once made it has, as soon as it is told to be in sync.
+                    .end = row.originated ? row.end : kFromTheOther,
                     .time_us = row.time_us,
                     .bytes = row.new_bytes,
                     .first = !row.parent,
@@ -155,6 +158,7 @@ Task<Status> StoreEngine::trim_versions(FileId file, Held* held) {
     held->bytes += plan.held;
     held->deleted_files += plan.held.deleted > 0;
   }
+  if (plan.held.unreplicated > 0) waiting_.insert(file);
   if (plan.steps.empty()) co_return Status{};
   // From the look-ups to here nothing waited, and nothing does until all are appended.
   std::vector<Future<Status>> done;
