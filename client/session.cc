@@ -180,7 +180,7 @@ Task<Result<Reply>> Session::ask_name_node_as_user(uint16_t type, Bytes request,
 Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duration patience) {
   bool change = type == wire::CREATE_FOLDER || type == wire::CREATE_LINK || type == wire::REMOVE ||
                 type == wire::MOVE || type == wire::SET_ATTRIBUTES || type == wire::SET_DURABILITY || type == wire::PROMOTE ||
-                type == wire::MOVE_PRIMARY || type == wire::REPLACE ||
+                type == wire::MOVE_PRIMARY || type == wire::REPLACE || type == wire::UNDELETE ||
                 (type >= wire::ADD_USER && type <= wire::ROTATE_KEYS && type != wire::LIST_USERS &&
                  type != wire::WHO_AM_I && type != wire::LIST_REQUESTS);
   Patience waiting(this, "", change);

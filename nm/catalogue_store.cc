@@ -523,6 +523,7 @@ uint64_t CatalogueStore::forget_deleted(int64_t before_us, uint32_t limit) {
       erase.bind(id);
       run(erase);
     }
+    people_.forget(FileId{id});
   }
   return ids.size();
 }

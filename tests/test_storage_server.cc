@@ -120,7 +120,7 @@ class ScriptedNameNode : public PeerHandler {
         co_return make_reply(reply);
       }
       case wire::LEAVE:
-        ++leaves;
+        if (!parse_message<wire::LeaveRequest>(message)->hand_over()) ++leaves;
         co_return make_reply(wire::Done());
       default: co_return fail(Code::kInvalid, "?");
     }
