@@ -78,20 +78,26 @@ test: deps  ## build and run every test and drill (ONLY='test_path test_sim*' fo
 	+@$(AGAIN) programs tests
 	@BIN=$(BIN) OUT=$(OUT) scripts/run_tests.sh $(TESTS) $(DRILLS)
 
+# What the campaign is told in the environment: tests/test_sim_random.cc.
 .PHONY: sim
-sim: deps  ## the simulator's stories under many seeds: SEEDS=100 (default 25), or SEED=42 to replay one
-	+@$(AGAIN) tests
-	@OUT=$(OUT) ONLY='test_sim* test_script* test_cluster*' scripts/run_tests.sh $(TESTS)
+sim: deps  ## the campaign: random clusters under faults, SEEDS=100 (default 25) from FIRST=1, or SEED=42, or SCRIPT=FILE
+	+@$(AGAIN) $(OUT)/tests/test_sim_random $(OUT)/tests/test_cluster_scripts
+	@SIM_COMMIT=$$(git describe --always --dirty 2>/dev/null) SIM_FAILURES=$(OUT)/sim-failures SEEDS=$${SEEDS:-25} TWICE=$${TWICE-1} \
+	  SHRINK_SECONDS=$${SHRINK_SECONDS:-120} $(OUT)/tests/test_sim_random --gtest_filter='Campaign.*' --gtest_brief=1
+	@[ -n "$$SEED$$SCRIPT" ] || OUT=$(OUT) SEEDS=5 scripts/run_tests.sh $(OUT)/tests/test_cluster_scripts
 
 .PHONY: bench
 bench: deps  ## a short run of every measurement, one JSON line each (bench/README.md)
 	+@{ $(AGAIN) programs; } >&2
 	@BIN=$(BIN) bench/run.sh
 
-.PHONY: fuzz chaos
+.PHONY: chaos
+chaos: deps  ## the campaign's clients on real processes that are killed, stopped and cut off: MINUTES=10 (default 5)
+	+@$(AGAIN) programs $(OUT)/tests/test_chaos
+	@BIN=$(BIN) MINUTES=$${MINUTES:-5} $(OUT)/tests/test_chaos --gtest_brief=1
+
+.PHONY: fuzz
 fuzz:  ## (not available in this version)
-chaos:  ## (not available in this version)
-fuzz chaos:
 	@echo "error: INVALID: make $@: not available in this version; make test and make sim are" >&2; exit 1
 
 .PHONY: asan tsan

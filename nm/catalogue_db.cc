@@ -141,6 +141,7 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kDropJoinToken: return drop_join_token(command.drop_join_token(), change);
     case C::kSetServerKey: return set_server_key(command.set_server_key(), change);
     case C::kAddEvents: return;
+    case C::kNoteLease: return note_lease(command.note_lease());
     default: break;  // Also those whose code is yet to come.
   }
   // Guessing would make this copy differ from the others for good.

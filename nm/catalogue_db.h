@@ -47,6 +47,7 @@ class JobsDone;
 class MemberFailed;
 class MemberInSync;
 class MoveNode;
+class NoteLease;
 class PurgeNodes;
 class RegisterServer;
 class RemoveCancel;
@@ -129,6 +130,7 @@ class Catalogue {
   uint64_t files() const { return store_->cluster.files; }
   uint64_t folders() const { return store_->cluster.folders; }
   int64_t time_us() const { return store_->cluster.time_us; }
+  int64_t failure_timeout_ms() const { return store_->cluster.failure_timeout_ms; }  // NoteLease's.
   const std::map<ServerId, Server>& servers() const { return store_->servers; }
   const std::map<PairId, Pair>& pairs() const { return store_->pairs; }
   const Server* server(std::string_view name) const { return store_->server_named(name); }
@@ -233,6 +235,7 @@ class Catalogue {
   void member_in_sync(const wire::MemberInSync& command, Change& change);
   void begin_epoch(const wire::BeginEpoch& command, Change& change);
   void replace_server(const wire::ReplaceServer& command, Change& change);
+  void note_lease(const wire::NoteLease& command);
   void prefer_primary(const wire::PreferPrimary& command, Change& change);
   // catalogue_trust.cc
   void add_join_token(const wire::AddJoinToken& command, Change& change);

@@ -240,6 +240,10 @@ void Catalogue::prefer_primary(const wire::PreferPrimary& command, Change& chang
   change.outcome.set_pair(pair->name);
 }
 
+void Catalogue::note_lease(const wire::NoteLease& command) {
+  store_->cluster.failure_timeout_ms = command.failure_timeout_ms();
+}
+
 void Catalogue::replace_server(const wire::ReplaceServer& command, Change& change) {
   Server* server = store_->server_named(command.server());
   if (!server) return change.refuse(Code::kNotFound, command.server() + ": no such server");

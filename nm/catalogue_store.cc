@@ -57,7 +57,9 @@ constexpr const char* kSteps[] = {
     "CREATE INDEX deleted_by_path ON deleted(path, deleted_us);"
     "CREATE INDEX deleted_by_time ON deleted(deleted_us, id);"
     "CREATE TABLE trashed(folder INTEGER PRIMARY KEY, path TEXT NOT NULL)",
-    // 4: who may join, and whose key a name belongs to.
+    // 4: how long the leases are that were given.
+    "ALTER TABLE cluster ADD COLUMN failure_timeout_ms INTEGER NOT NULL DEFAULT 0",
+    // 5: who may join, and whose key a name belongs to.
     "CREATE TABLE join_tokens(id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, expires_us INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE server_keys(server TEXT PRIMARY KEY, key BLOB NOT NULL, previous BLOB NOT NULL, authority BLOB NOT NULL,"
     "  expires_us INTEGER NOT NULL) WITHOUT ROWID",
@@ -191,7 +193,7 @@ Status CatalogueStore::reload() {
 Status CatalogueStore::load() {
   auto row = db_->statement(
       "SELECT database_id, cluster_id, applied_index, time_us, next_object, next_member, next_job, next_event, files, "
-      "folders FROM cluster");
+      "folders, failure_timeout_ms FROM cluster");
   ASSIGN_OR_RETURN(bool found, row.step());
   if (!found) return fail(Code::kCorrupt, db_->path() + ": the cluster row is missing");
   database_id_ = row.column_bytes(0);
@@ -203,7 +205,8 @@ Status CatalogueStore::load() {
              .next_job = row.column_uint64(6),
              .next_event = row.column_uint64(7),
              .files = row.column_uint64(8),
-             .folders = row.column_uint64(9)};
+             .folders = row.column_uint64(9),
+             .failure_timeout_ms = static_cast<int64_t>(row.column_uint64(10))};
 
   auto server = db_->statement(
       "SELECT id, name, pair, is_backup, store_id, incarnation, address, machine, pid, pid_start_time, in_sync, failed, "
@@ -258,10 +261,10 @@ void CatalogueStore::write_back() {
   if (cluster != stored_cluster_) {
     auto update = db_->statement(
         "UPDATE cluster SET cluster_id = ?1, applied_index = ?2, time_us = ?3, next_object = ?4, next_member = ?5, "
-        "next_job = ?6, next_event = ?7, files = ?8, folders = ?9");
+        "next_job = ?6, next_event = ?7, files = ?8, folders = ?9, failure_timeout_ms = ?10");
     update.bind_text(cluster.cluster_id).bind(cluster.applied_index).bind(static_cast<uint64_t>(cluster.time_us));
     update.bind(cluster.next_object).bind(cluster.next_member).bind(cluster.next_job).bind(cluster.next_event);
-    update.bind(cluster.files).bind(cluster.folders);
+    update.bind(cluster.files).bind(cluster.folders).bind(static_cast<uint64_t>(cluster.failure_timeout_ms));
     run(update);
   }
   for (const auto& [id, server] : servers) {

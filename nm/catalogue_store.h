@@ -29,6 +29,7 @@ struct ClusterRow {
   uint64_t next_event = 1;
   uint64_t files = 0;            // Nodes by kind, the root and the trash apart.
   uint64_t folders = 0;
+  int64_t failure_timeout_ms = 0;  // Leases may be as long as this allows; 0: none was given yet.
   bool operator==(const ClusterRow&) const = default;
 };
 

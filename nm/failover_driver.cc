@@ -57,11 +57,28 @@ FailoverDriver::FailoverDriver(Env& env, MonitorSettings settings, Catalogue* ca
 void FailoverDriver::begin() {
   monitor_ = PairMonitor(monitor_.settings(), env_.clock.now());
   update_facts();
+  if (monitor_.settings().earlier_timeout > Duration::zero()) tasks_.spawn(note_lease());
   for (const auto& [id, server] : catalogue_->servers()) {
     worker(server.name);
     if (server.incarnation == 0 || server.failed) continue;
     // A server that died while no name node ran is known dead at once, by proof.
     tasks_.spawn(watch(server.name, server.incarnation, {server.machine, server.pid, server.pid_start_time}));
+  }
+}
+
+// Leases of this name node may be as long as the log says that they may be: a longer one is
+// noted before the first is given, a shorter one when the last of the longer ones is over.
+Task<void> FailoverDriver::note_lease() {
+  auto pause = sleep_for(env_, monitor_.settings().earlier_timeout);
+  co_await pause;
+  const int64_t wanted = milliseconds_of(monitor_.settings().failure_timeout);
+  while (catalogue_->failure_timeout_ms() != wanted) {
+    wire::Command command;
+    command.mutable_note_lease()->set_failure_timeout_ms(wanted);
+    auto noted = co_await proposer_->propose(std::move(command));
+    if (noted) co_return;
+    auto again = sleep_for(env_, std::chrono::seconds(1));
+    co_await again;
   }
 }
 
@@ -158,7 +175,10 @@ Task<void> FailoverDriver::member_failed(Effect effect) {
   being_failed_.insert(effect.server);
   auto outcome = co_await proposer_->propose(std::move(command));
   being_failed_.erase(effect.server);
-  if (!outcome) log_warning(effect.server + " not marked failed: " + outcome.error().to_string());
+  if (!outcome) {
+    log_warning(effect.server + " not marked failed: " + outcome.error().to_string());
+    monitor_.not_failed(effect.server);
+  }
   update_facts();
 }
 
@@ -253,6 +273,23 @@ Task<void> FailoverDriver::watch(std::string server, Incarnation incarnation, Pr
   perform(monitor_.died(server, incarnation, env_.clock.now()));
 }
 
+// A new start of a store proves the earlier one dead by the folder's lock, but a copy of the
+// folder has a lock of its own: while the earlier one's connection lives, it is asked.
+Task<Status> FailoverDriver::earlier_start_is_over(std::string server) {
+  std::shared_ptr<Peer> earlier = links_->peer(server);
+  if (!earlier || earlier->closed()) co_return Status{};
+  wire::MemberStatRequest anything;
+  anything.set_file_id(1);
+  auto answer = co_await earlier->call(wire::MEMBER_STAT, anything.SerializeAsString(), {}, monitor_.settings().failure_timeout / 3);
+  const Server* known = catalogue_->server(server);
+  if (answer && known != nullptr) {
+    co_return fail(Code::kConflict, server + ": runs already, at " + known->address +
+                                        ", and this is a copy of its data folder; stop one of them, or give another --data");
+  }
+  if (earlier->closed() || links_->peer(server) != earlier) co_return Status{};
+  co_return fail(Code::kUnavailable, server + ": its earlier start is not known to be over; it is tried again");
+}
+
 Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<Peer> connection,
                                                                   wire::RegisterRequest request) {
   wire::Command command;
@@ -263,6 +300,11 @@ Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<
     // A folder that was left out by mistake must not push out the one that serves.
     co_return fail(Code::kConflict, request.server() + ": such a server runs already, at " + known->address +
                                         ", with another data folder; stop that one first, or give another --name");
+  }
+  bool another_start = known != nullptr && known->store_id == request.store_id() && known->incarnation != request.incarnation();
+  if (another_start) {
+    CO_RETURN_IF_ERROR(co_await earlier_start_is_over(request.server()));
+    known = catalogue_->server(request.server());
   }
   if (known == nullptr || known->incarnation != request.incarnation()) {
     *command.add_events() = event("registered", "", request.server(), request.server() + " registered from " + request.address());

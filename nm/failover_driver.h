@@ -50,6 +50,7 @@ class FailoverDriver {
   Notifier& changed() { return changed_; }
 
  private:
+  Task<void> note_lease();
   void update_facts();
   void perform(Effects effects);
   Task<void> begin_epoch(Effect effect, bool forced);
@@ -57,6 +58,7 @@ class FailoverDriver {
   Task<void> serve(Effect effect);
   class UnderWay;
   Task<void> resync(Effect effect);
+  Task<Status> earlier_start_is_over(std::string server);
   bool replaced(const std::string& name, Incarnation incarnation) const;
   Task<void> hand_over(Effect effect);
   Task<void> hand_over_before_stop(std::string server, Incarnation incarnation);

@@ -201,6 +201,7 @@ Task<Status> NameNode::open() {
   raft_ = *std::move(bridge);
   CO_RETURN_IF_ERROR(co_await found_cluster());
 
+  CO_RETURN_IF_ERROR(co_await note_longer_lease());
   if (options_.tls) {
     trust_ = std::make_unique<TrustCalls>(env_, TrustOptions{options_.folder}, options_.tls, std::move(authority), catalogue_.get(), this);
     // Without a token nobody new joins for now; that is no reason not to serve.
@@ -230,6 +231,25 @@ Task<Status> NameNode::found_cluster() {
   if (!catalogue_->cluster_id().empty()) co_return Status{};
   wire::Command command;
   command.mutable_init_cluster()->set_cluster_id(hex_id(env_.random));
+  auto outcome = co_await propose(std::move(command));
+  if (!outcome) co_return std::unexpected(outcome.error());
+  co_return Status{};
+}
+
+// Whoever ran before may have given longer leases than this one will; whoever comes after has to
+// know of those that this one gives.
+Task<Status> NameNode::note_longer_lease() {
+  using std::chrono::milliseconds;
+  const auto ours = std::chrono::ceil<milliseconds>(options_.monitor.failure_timeout);
+  milliseconds noted(catalogue_->failure_timeout_ms());
+  // A catalogue that was rebuilt, or is older than these notes: leases of the default may live.
+  if (noted.count() == 0 && !catalogue_->servers().empty()) {
+    options_.monitor.earlier_timeout = MonitorSettings{}.failure_timeout;
+  }
+  if (noted > ours) options_.monitor.earlier_timeout = noted;
+  if (noted >= ours) co_return Status{};
+  wire::Command command;
+  command.mutable_note_lease()->set_failure_timeout_ms(ours.count());
   auto outcome = co_await propose(std::move(command));
   if (!outcome) co_return std::unexpected(outcome.error());
   co_return Status{};

@@ -62,6 +62,8 @@ class NameNode : public Proposer {
   // The address that it listens on; empty before.
   const Address& address() const { return address_; }
   Future<Unit> started();
+  // For tests that look inside; nullptr before it is open.
+  const Catalogue* catalogue() const { return catalogue_.get(); }
 
   Task<Result<wire::CommandOutcome>> propose(wire::Command command) override;
 
@@ -71,6 +73,7 @@ class NameNode : public Proposer {
   Task<Status> open();
   Task<Status> rebuild(const ClusterAuthority* authority);
   Task<Status> found_cluster();
+  Task<Status> note_longer_lease();
   Task<void> accept();
   Task<void> serve(std::unique_ptr<Connection> connection);
   Task<Result<Reply>> dispatch(Session* session, uint16_t type, Bytes message);

@@ -297,6 +297,54 @@ TEST_F(PairMonitorTest, ANameNodeThatSleptBlamesNobody) {
   EXPECT_EQ(Story(), "");
 }
 
+TEST_F(PairMonitorTest, AClockThatLeapsPromotesNobody) {
+  Pair();
+  now_ += seconds(8);  // And what is heard first is no tick.
+  Heartbeat("ss1_backup", 2);
+  EXPECT_EQ(Story(), "");
+  EXPECT_TRUE(monitor_.force("ss1", "ss1_backup", now_).empty());
+  Pass(milliseconds(2600), {{"ss1_backup", 2}});
+  EXPECT_EQ(Story(), "");
+  Pass(milliseconds(400), {{"ss1_backup", 2}});
+  EXPECT_EQ(Story(), "member-failed ss1\nbegin-epoch ss1_backup other-failed\nserve ss1_backup epoch 12\n");
+}
+
+TEST_F(PairMonitorTest, AShorterTimeoutLetsLongerLeasesOfTheNameNodeBeforeRunOut) {
+  Pair();
+  monitor_ = PairMonitor({.heartbeat_interval = milliseconds(500),
+                          .failure_timeout = milliseconds(1500),
+                          .earlier_timeout = seconds(3)}, now_);
+  monitor_.set_facts(facts_);
+  Register("ss1_backup", 2);
+  Pass(milliseconds(2900), {{"ss1_backup", 2}});
+  EXPECT_EQ(Story(), "member-failed ss1\n");
+  EXPECT_TRUE(monitor_.force("ss1", "ss1_backup", now_).empty());
+  Pass(milliseconds(200), {{"ss1_backup", 2}});
+  EXPECT_EQ(Story(), "begin-epoch ss1_backup other-failed\nserve ss1_backup epoch 12\n");
+}
+
+// It never heard of its next epoch, and holds the lease of the one before.
+TEST_F(PairMonitorTest, AnEpochThatWasNotServedEndsNoLease) {
+  Pair();
+  Heartbeat("ss1", 1);
+  hold_serve_ = true;
+  Register("ss1", 1, Epoch{7});
+  EXPECT_EQ(Story(), "begin-epoch ss1\nserve ss1 epoch 12\n");
+  Do(monitor_.served("ss1", Epoch{12}, false, now_));
+  EXPECT_TRUE(monitor_.force("ss1", "ss1_backup", now_).empty());
+}
+
+TEST_F(PairMonitorTest, AFailureThatWasNotCommittedIsProposedAgain) {
+  Pair();
+  Effects effects = monitor_.died("ss1_backup", 2, now_);
+  ASSERT_EQ(effects.size(), 1u);
+  EXPECT_TRUE(monitor_.tick(now_).empty());
+  monitor_.not_failed("ss1_backup");
+  EXPECT_TRUE(monitor_.tick(now_).empty());
+  Pass(milliseconds(3100), {{"ss1", 1}});
+  EXPECT_EQ(Story(), "member-failed ss1_backup\n");
+}
+
 TEST_F(PairMonitorTest, AnUnansweredServeIsTriedAgainAfterRegistration) {
   hold_serve_ = true;
   Register("ss1", 1);

@@ -19,7 +19,25 @@ std::string to_string(const Effect& effect) {
 }
 
 PairMonitor::PairMonitor(MonitorSettings settings, Instant started)
-    : settings_(settings), started_(started), last_tick_(started) {}
+    : settings_(settings),
+      started_(started),
+      last_look_(started),
+      earlier_leases_end_(started + std::max(settings.earlier_timeout, settings.failure_timeout)) {}
+
+// Were we asleep ourselves, or did our clock leap, the silence was ours: heartbeats may lie
+// unread. The margin between a lease and the failure timeout bears what is not noticed.
+void PairMonitor::observe(Instant now) {
+  const Duration unnoticed = settings_.failure_timeout / 10;
+  const Duration asleep = now - last_look_ - unnoticed;
+  last_look_ = now;
+  looked_ = true;
+  if (asleep <= Duration::zero()) return;
+  for (auto& [name, m] : members_) m.last_answer = std::min(now, m.last_answer + asleep);
+  for (auto& [name, pair] : pairs_) {
+    if (pair.vacant_at != Instant{}) pair.vacant_at += asleep;
+  }
+  earlier_leases_end_ += asleep;
+}
 
 void PairMonitor::set_facts(const PairFacts& facts) {
   Pair& pair = pairs_[facts.pair];
@@ -28,8 +46,10 @@ void PairMonitor::set_facts(const PairFacts& facts) {
     if (facts.acting_primary.empty() && facts.epoch != kNoEpoch && !pair.fenced) {
       // Its place is to be taken. It may be cut off from here only, and hold its lease.
       const Member* last = member(pair.acting);
-      pair.vacant_at = (last == nullptr ? started_ : last->last_answer) + settings_.failure_timeout;
+      pair.vacant_at = last == nullptr ? earlier_leases_end_ : last->last_answer + settings_.failure_timeout;
+      if (pair.inherited) pair.vacant_at = std::max(pair.vacant_at, earlier_leases_end_);
     }
+    pair.inherited = !looked_ || (pair.inherited && pair.acting == facts.acting_primary);
     // A fresh name node finds an epoch in its log whose holder may be serving: it
     // counts as serving when it registers and says so.
     pair.acting = facts.acting_primary;
@@ -68,22 +88,23 @@ PairMonitor::Member* PairMonitor::other_than(const Pair& pair, const std::string
   return nullptr;
 }
 
-bool PairMonitor::lease_may_live(const Pair& pair, Instant now) const {
-  if (now < pair.vacant_at) return true;
-  if (pair.acting.empty() || pair.fenced) return false;
+Instant PairMonitor::lease_over_at(const Pair& pair) const {
+  if (pair.acting.empty() || pair.fenced) return pair.vacant_at;
   const Member* acting = member(pair.acting);
-  return acting != nullptr && now < acting->last_answer + settings_.failure_timeout;
+  if (acting == nullptr) return pair.vacant_at;
+  Instant over = acting->last_answer + settings_.failure_timeout;
+  return std::max(pair.inherited ? std::max(over, earlier_leases_end_) : over, pair.vacant_at);
 }
+
+bool PairMonitor::lease_may_live(const Pair& pair, Instant now) const { return now < lease_over_at(pair); }
 
 Instant PairMonitor::lease_over_at(const std::string& name) const {
   auto at = pairs_.find(name);
-  if (at == pairs_.end()) return Instant{};
-  if (at->second.acting.empty() || at->second.fenced) return at->second.vacant_at;
-  const Member* acting = member(at->second.acting);
-  return acting == nullptr ? Instant{} : acting->last_answer + settings_.failure_timeout;
+  return at == pairs_.end() ? Instant{} : lease_over_at(at->second);
 }
 
 Effects PairMonitor::registered(const std::string& server, Incarnation incarnation, Epoch holds, Instant now) {
+  observe(now);
   Effects effects;
   Member* m = member(server);
   CHECK(m != nullptr);
@@ -98,9 +119,9 @@ Effects PairMonitor::registered(const std::string& server, Incarnation incarnati
     if (holds == pair.epoch && holds != kNoEpoch && !pair.fenced) {
       if (!pair.handing_over) pair.serve = Serve::kServing;
     } else if (!(same_process && pair.serve == Serve::kSending)) {
-      // It holds no epoch: either its drained or a new process, which proves the
-      // old one dead, since both need the folder's lock.
-      pair.fenced = true;
+      // A drained one holds no lease; neither does a new process, which proves the old one
+      // dead, since both need the folder's lock. One that only missed its newest epoch may.
+      pair.fenced |= !same_process || holds == kNoEpoch;
       pair.serve = Serve::kNeedsEpoch;
     }
   }
@@ -118,7 +139,12 @@ void PairMonitor::fail(Pair& pair, Member& m, Effects& effects) {
   }
 }
 
+void PairMonitor::not_failed(const std::string& server) {
+  if (Member* m = member(server)) m->failing = false;
+}
+
 Effects PairMonitor::died(const std::string& server, Incarnation incarnation, Instant now) {
+  observe(now);
   Effects effects;
   Member* m = member(server);
   if (m == nullptr || (m->incarnation != 0 && m->incarnation != incarnation)) return effects;
@@ -134,13 +160,8 @@ Effects PairMonitor::died(const std::string& server, Incarnation incarnation, In
 }
 
 Effects PairMonitor::tick(Instant now) {
+  observe(now);
   Effects effects;
-  // Were we asleep ourselves, the silence was ours: heartbeats may lie unread.
-  Duration gap = now - last_tick_;
-  last_tick_ = now;
-  if (gap > settings_.failure_timeout / 3) {
-    for (auto& [name, m] : members_) m.last_answer = std::min(now, m.last_answer + gap);
-  }
   for (auto& [name, m] : members_) {
     if (now < m.last_answer + settings_.failure_timeout) continue;
     if (m.alive || !m.failed) fail(pairs_[m.pair], m, effects);
@@ -149,8 +170,9 @@ Effects PairMonitor::tick(Instant now) {
   return effects;
 }
 
-void PairMonitor::propose_epoch(Pair& pair, const Member& m, bool other_failed, Effects& effects) {
+void PairMonitor::propose_epoch(Pair& pair, const Member& m, bool other_failed, Instant now, Effects& effects) {
   pair.serve = Serve::kProposing;
+  pair.no_lease_lives = !lease_may_live(pair, now);
   effects.push_back({EffectKind::kBeginEpoch, pair.name, m.server, kNoEpoch, other_failed});
 }
 
@@ -164,7 +186,7 @@ void PairMonitor::evaluate(Pair& pair, Instant now, Effects& effects) {
     for (const auto& name : pair.members) {
       Member* m = member(name);
       if (!m->alive || !m->in_sync || (name != pair.name && pair.epoch == kNoEpoch)) continue;
-      propose_epoch(pair, *m, false, effects);
+      propose_epoch(pair, *m, false, now, effects);
       return;
     }
     return;
@@ -172,19 +194,19 @@ void PairMonitor::evaluate(Pair& pair, Instant now, Effects& effects) {
   if (!acting->alive) {
     Member* understudy = other_than(pair, pair.acting);
     if (understudy != nullptr && understudy->alive && understudy->in_sync && !lease_may_live(pair, now)) {
-      propose_epoch(pair, *understudy, true, effects);
+      propose_epoch(pair, *understudy, true, now, effects);
     }
     return;
   }
   if (pair.serve == Serve::kNeedsEpoch) {
     // The same member again: whatever lease it may hold is its own.
     if (acting->in_sync) {
-      propose_epoch(pair, *acting, false, effects);
+      propose_epoch(pair, *acting, false, now, effects);
       return;
     }
     Member* understudy = other_than(pair, pair.acting);
     if (understudy != nullptr && understudy->alive && understudy->in_sync && !lease_may_live(pair, now)) {
-      propose_epoch(pair, *understudy, true, effects);
+      propose_epoch(pair, *understudy, true, now, effects);
     }
     return;
   }
@@ -204,13 +226,17 @@ void PairMonitor::evaluate(Pair& pair, Instant now, Effects& effects) {
 }
 
 Effects PairMonitor::epoch_begun(const std::string& name, bool committed, Instant now) {
+  observe(now);
   Effects effects;
   Pair& pair = pairs_[name];
   if (!committed) {
     pair.serve = Serve::kNeedsEpoch;
     return effects;  // The next tick looks again.
   }
-  pair.fenced = true;  // Until SERVE is confirmed nobody can have a lease of the new epoch.
+  // Until SERVE is confirmed nobody can have a lease of the new epoch; the member that had the
+  // one before may still have a lease of that.
+  pair.fenced = pair.no_lease_lives;
+  pair.inherited &= !pair.fenced;
   Member* acting = member(pair.acting);
   if (acting != nullptr && acting->alive) {
     pair.serve = Serve::kSending;
@@ -223,6 +249,7 @@ Effects PairMonitor::epoch_begun(const std::string& name, bool committed, Instan
 }
 
 Effects PairMonitor::served(const std::string& server, Epoch epoch, bool ok, Instant now) {
+  observe(now);
   Effects effects;
   Member* m = member(server);
   if (m == nullptr) return effects;
@@ -240,6 +267,7 @@ Effects PairMonitor::served(const std::string& server, Epoch epoch, bool ok, Ins
 }
 
 Effects PairMonitor::caught_up(const std::string& server, bool ok, Instant now) {
+  observe(now);
   Effects effects;
   Member* m = member(server);
   if (m == nullptr) return effects;
@@ -255,6 +283,7 @@ void PairMonitor::draining(const std::string& name) {
 }
 
 Effects PairMonitor::handed_over(const std::string& name, bool ok, Instant now) {
+  observe(now);
   Effects effects;
   Pair& pair = pairs_[name];
   if (!pair.handing_over) return effects;
@@ -264,7 +293,7 @@ Effects PairMonitor::handed_over(const std::string& name, bool ok, Instant now) 
   Member* next = member(pair.hand_over_to);
   if (ok && next != nullptr && next->alive && next->in_sync) {
     pair.fenced = true;  // Drained: it gave its lease back.
-    propose_epoch(pair, *next, false, effects);
+    propose_epoch(pair, *next, false, now, effects);
   } else {
     evaluate(pair, now, effects);
   }
@@ -288,18 +317,20 @@ Effects PairMonitor::stopping(const std::string& server, Incarnation incarnation
 }
 
 Effects PairMonitor::force(const std::string& name, const std::string& server, Instant now) {
+  observe(now);
   Effects effects;
   auto at = pairs_.find(name);
   Member* m = member(server);
   if (at == pairs_.end() || m == nullptr || m->pair != name || !m->alive) return effects;
   Pair& pair = at->second;
   if (pair.serve == Serve::kProposing || pair.handing_over || lease_may_live(pair, now)) return effects;
-  propose_epoch(pair, *m, true, effects);
+  propose_epoch(pair, *m, true, now, effects);
   return effects;
 }
 
 PairMonitor::HeartbeatAnswer PairMonitor::heartbeat(const std::string& server, Incarnation incarnation, Epoch epoch,
                                                     Instant now) {
+  observe(now);
   Member* m = member(server);
   if (m == nullptr || m->incarnation != incarnation || !m->alive) return {.register_again = true};
   m->last_heartbeat = now;

@@ -21,6 +21,8 @@ namespace understudy {
 struct MonitorSettings {
   Duration heartbeat_interval = std::chrono::seconds(1);
   Duration failure_timeout = std::chrono::seconds(3);
+  // Of the name node that ran before, where it was longer: its leases may live that long.
+  Duration earlier_timeout{};
   Duration lease() const { return failure_timeout / 5 * 4; }
 };
 
@@ -74,6 +76,8 @@ class PairMonitor {
   // The process is proven dead, or said goodbye after giving its lease back.
   [[nodiscard]] Effects died(const std::string& server, Incarnation incarnation, Instant now);
   [[nodiscard]] Effects tick(Instant now);
+  // MemberFailed was not committed: it is to be proposed again.
+  void not_failed(const std::string& server);
   [[nodiscard]] Effects epoch_begun(const std::string& pair, bool committed, Instant now);
   // SERVE was answered; `ok` false: it failed or the connection broke.
   [[nodiscard]] Effects served(const std::string& server, Epoch epoch, bool ok, Instant now);
@@ -134,6 +138,8 @@ class PairMonitor {
     Epoch epoch = kNoEpoch;
     Serve serve = Serve::kNeedsEpoch;
     bool fenced = false;  // The acting primary is known to hold no lease.
+    bool no_lease_lives = false;  // When the epoch under way was proposed.
+    bool inherited = false;       // Its epoch began under an earlier name node.
     Instant vacant_at{};  // Whoever acted before nobody did may hold a lease until then.
     bool handing_over = false;
     bool draining = false;
@@ -144,13 +150,17 @@ class PairMonitor {
   const Member* member(const std::string& server) const;
   Member* other_than(const Pair& pair, const std::string& server);
   void evaluate(Pair& pair, Instant now, Effects& effects);
-  void propose_epoch(Pair& pair, const Member& server, bool other_failed, Effects& effects);
+  void propose_epoch(Pair& pair, const Member& server, bool other_failed, Instant now, Effects& effects);
+  void observe(Instant now);
+  Instant lease_over_at(const Pair& pair) const;
   void fail(Pair& pair, Member& member, Effects& effects);
   bool lease_may_live(const Pair& pair, Instant now) const;
 
   MonitorSettings settings_;
   Instant started_;
-  Instant last_tick_;
+  bool looked_ = false;  // Facts that came before are of an earlier name node.
+  Instant last_look_;
+  Instant earlier_leases_end_;  // The earlier name node's.
   std::map<std::string, Pair> pairs_;
   std::map<std::string, Member> members_;
 };

@@ -147,10 +147,10 @@ Task<void> Cluster::run_storage_server(Env& env, Cluster* cluster, std::string n
 Status Cluster::stop(const std::string& name) {
   SimProcess* process = world_.find_process(name);
   if (process == nullptr || !process->alive()) return fail(Code::kNotFound, name + " does not run");
-  if (name == kNameNode) {
-    process->spawn(ask_to_stop(name_nodes_.at(name)));
-  } else {
-    process->spawn(ask_to_stop(servers_.at(name)));
+  if (auto node = name_nodes_.find(name); node != name_nodes_.end()) {
+    process->spawn(ask_to_stop(node->second));
+  } else if (auto server = servers_.find(name); server != servers_.end()) {
+    process->spawn(ask_to_stop(server->second));
   }
   return {};
 }
@@ -163,6 +163,11 @@ std::optional<Status> Cluster::result(const std::string& name) const {
 StorageServer* Cluster::server(const std::string& name) const {
   auto at = servers_.find(name);
   return at == servers_.end() ? nullptr : at->second;
+}
+
+const Catalogue* Cluster::catalogue() const {
+  auto at = name_nodes_.find(kNameNode);
+  return at == name_nodes_.end() ? nullptr : at->second->catalogue();
 }
 
 SimClient& Cluster::client(const std::string& name) {

@@ -15,6 +15,7 @@
 #include "tests/sim/sim_world.h"
 
 namespace understudy {
+class Catalogue;
 class NameNode;
 class StorageServer;
 }  // namespace understudy
@@ -39,6 +40,9 @@ class Cluster {
   std::optional<Status> result(const std::string& name) const;
   // nullptr: it does not run.
   StorageServer* server(const std::string& name) const;
+
+  // What the name node's log adds up to now; nullptr: it does not run, or is not ready.
+  const Catalogue* catalogue() const;
 
   // Started at first use.
   SimClient& client(const std::string& name);

@@ -1,8 +1,5 @@
 #include "tests/sim/run_clients.h"
 
-#include <cstdio>
-#include <cstdlib>
-
 #include "tests/sim/filled_files.h"
 
 namespace understudy::sim {
@@ -10,185 +7,165 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int kOwnFiles = 3;
-constexpr int kSharedFiles = 4;
-
-bool outcome_unknown(const Error& error) { return error.message.find("outcome unknown") != std::string::npos; }
-
 }  // namespace
 
-RunClient::RunClient(Cluster& cluster, RunLedger* ledger, int number, SimRandom random)
-    : ledger_(ledger),
-      name_("client" + std::to_string(number)),
-      folder_("/" + name_),
-      random_(random),
-      client_(cluster.client(name_)) {
-  for (int i = 0; i < kOwnFiles; ++i) {
-    own_.push_back(std::make_unique<Own>());
-    own_.back()->path = fresh_path();
-  }
-}
-
-bool RunClient::prepare() {
-  for (const std::string& folder : {folder_, std::string("/shared")}) {
+Task<bool> RunClient::prepare() {
+  for (const std::string& folder : {"/c" + std::to_string(number_), std::string("/s"), std::string("/d"), std::string("/x")}) {
     wire::CreateFolderRequest request;
     request.set_path(folder);
     request.set_exist_ok(true);
-    auto made = client_.await(client_.session().change(wire::CREATE_FOLDER, request), 60s);
-    if (!made || !*made) return false;
+    auto making = session_->change(wire::CREATE_FOLDER, request);
+    auto made = co_await making;
+    if (!made) co_return false;
   }
-  return true;
+  co_return true;
 }
 
-void RunClient::begin() { client_.spawn(run()); }
-
-std::string RunClient::fresh_path() { return folder_ + "/n" + std::to_string(names_++); }
-
-Task<void> RunClient::run() {
-  while (!stopping_) {
-    bool shared = random_.one_in(3);
-    Own* own = shared ? nullptr : own_[random_.below(kOwnFiles)].get();
-    std::string path = shared ? "/shared/s" + std::to_string(random_.below(kSharedFiles)) : own->path;
-    uint64_t what = random_.below(20);
-    if (what < 6) {
-      co_await write(path, own);
-    } else if (what < 11) {
-      co_await append(path, own);
-    } else if (what < 18 || shared) {
-      co_await read(path, own);
-    } else if (what < 19) {
-      co_await remove(own);
-    } else {
-      co_await move(own);
-    }
-    co_await sleep_for(client_.env(), random_.between(1ms, 60ms));
+Task<void> RunClient::run(std::vector<Step> steps) {
+  for (Step& step : steps) {
+    auto pause = sleep_for(env_, step.time);
+    co_await pause;
+    if (record_->stopping) break;
+    auto doing = perform(std::move(step.words));
+    co_await doing;
   }
-  stopped_ = true;
+  ended_ = true;
 }
 
-void RunClient::tell(const std::string& what, const std::string& answer) {
-  static const bool print = std::getenv("SIM_LOG") != nullptr;
-  if (!print) return;
-  double seconds = std::chrono::duration<double>(client_.world().now().time_since_epoch() - std::chrono::hours(1)).count();
-  std::fprintf(stderr, "%12.6f %-12s %s: %s\n", seconds, name_.c_str(), what.c_str(), answer.c_str());
-}
-
-void RunClient::check_error(const std::string& what, const Error& error, const Own* own) {
-  tell(what, error.to_string());
-  bool fine = error.code == Code::kUnavailable || error.code == Code::kNotFound ||
-              error.code == Code::kConflict || error.code == Code::kNoSpace;
-  if (own != nullptr && own->state == Own::State::kPresent && error.code == Code::kNotFound) fine = false;
-  if (!fine) ledger_->violated(name_ + " " + what + ": " + error.to_string());
-}
-
-void RunClient::note_write(Token token, const Result<wire::VersionReply>& reply, const std::string& what, Own* own) {
-  if (reply) {
-    tell(what, "write " + std::to_string(token) + " is version " + client::version_of(reply->version()).to_string());
-    ledger_->end_write(token, RunLedger::Outcome::kAcknowledged, client::version_of(reply->version()));
-    if (own == nullptr) return;
-    own->state = Own::State::kPresent;
-    own->makers = {token};
-    return;
+Task<void> RunClient::read_all(std::vector<std::string> paths) {
+  ended_ = false;
+  for (std::string& path : paths) {
+    auto reading = read(std::move(path));
+    co_await reading;
   }
-  bool unknown = outcome_unknown(reply.error());
-  check_error(what, reply.error(), own);
-  ledger_->end_write(token, unknown ? RunLedger::Outcome::kUnknown : RunLedger::Outcome::kRefused, {});
-  if (own == nullptr) return;
-  if (unknown) own->makers.insert(token);
-  // A name may have been made although nothing was written under it.
-  if (own->state == Own::State::kAbsent) own->state = Own::State::kMaybe;
+  ended_ = true;
 }
 
-Task<void> RunClient::write(std::string path, Own* own) {
-  Token token = ledger_->begin_write(path);
-  uint64_t size = random_.below(2000);
-  if (random_.one_in(12)) size = 70'000 + random_.below(60'000);
-  if (random_.one_in(40)) size = 1'200'000;
-  GivenSource source(put_content(token, size));
-  auto reply = co_await client_.session().upload(path, &source, {});
-  note_write(token, reply, "PUT " + path, own);
+Task<void> RunClient::perform(std::vector<std::string> words) {
+  const std::string verb = words[0];
+  std::string path = words.size() > 1 ? words[1] : "/";
+  std::string more = words.size() > 2 ? words[2] : "";
+  if (verb == "put") return write(Op::Kind::kPut, path, std::strtoull(more.c_str(), nullptr, 10));
+  if (verb == "put-document") return write(Op::Kind::kPutDocument, path, 0);
+  if (verb == "append") return write(Op::Kind::kAppend, path, 0);
+  if (verb == "edit") return edit(path, std::strtoull(more.c_str(), nullptr, 10));
+  if (verb == "undo") return go_back(Op::Kind::kUndo, path, "");
+  if (verb == "checkpoint") return go_back(Op::Kind::kCheckpoint, path, more);
+  if (verb == "revert") return go_back(Op::Kind::kRevert, path, more);
+  if (verb == "delete") return change_names(Op::Kind::kDelete, path, "");
+  if (verb == "move") return change_names(Op::Kind::kMove, path, more);
+  if (verb == "folder") return change_names(Op::Kind::kMakeFolder, path, "");
+  if (verb == "delete-folder") return change_names(Op::Kind::kRemoveFolder, path, "");
+  CHECK(verb == "read");
+  return read(path);
 }
 
-Task<void> RunClient::append(std::string path, Own* own) {
-  Token token = ledger_->begin_write(path);
-  auto reply = co_await client_.session().append(path, append_content(token));
-  note_write(token, reply, "APPEND " + path, own);
+Token RunClient::begin(Op::Kind kind, const std::string& path) {
+  return record_->history.begin(number_, kind, path, record_->now()).token;
 }
 
-Task<void> RunClient::read(std::string path, Own* own) {
-  KeptSink kept;
-  auto answer = co_await client_.session().download(path, {}, &kept);
-  note_read(path, answer, kept.content, own);
-}
-
-void RunClient::note_read(const std::string& path, const Result<client::ReadAnswer>& answer, BytesView content,
-                          const Own* own) {
-  ++reads_;
-  if (!answer) return check_error("READ " + path, answer.error(), own);
-  auto tokens = ledger_->inspect(name_ + " READ " + path + " version " + answer->version.to_string(), content);
-  if (!tokens || own == nullptr) return;
-  if (own->state == Own::State::kAbsent) ledger_->violated(name_ + " READ " + path + ": it was deleted, and is there");
-  if (tokens->empty() || !own->makers.contains(tokens->back())) {
-    std::string expected;
-    for (Token token : own->makers) expected += " " + std::to_string(token);
-    ledger_->violated(name_ + " READ " + path + " version " + answer->version.to_string() + " from " + answer->server +
-                      ": made by write " + (tokens->empty() ? "none" : std::to_string(tokens->back())) +
-                      ", the newest one that this session knows is" + expected);
-  }
-}
-
-void RunClient::abandon(Own* own) {
-  own->path = fresh_path();
-  own->state = Own::State::kAbsent;
-  own->makers.clear();
-}
-
-Task<void> RunClient::remove(Own* own) {
-  wire::RemoveRequest request;
-  request.set_path(own->path);
-  auto reply = co_await client_.session().change(wire::REMOVE, request);
-  if (!reply) {
-    check_error("DELETE " + own->path, reply.error(), own);
-    // Begun, it may end at any time; what was really refused has not begun.
-    if (reply.error().code == Code::kUnavailable) abandon(own);
-    co_return;
-  }
-  tell("DELETE " + own->path, "done");
-  own->state = Own::State::kAbsent;
-  own->makers.clear();
-}
-
-Task<void> RunClient::move(Own* own) {
-  std::string to = fresh_path();
-  wire::MoveRequest request;
-  request.set_from(own->path);
-  request.set_to(to);
-  auto reply = co_await client_.session().change(wire::MOVE, request);
-  if (reply) {
-    tell("MOVE " + own->path, "is " + to);
-    own->path = to;
+void RunClient::end(Token token, const Status& status) {
+  if (status) {
+    record_->history.done(token, record_->now());
   } else {
-    check_error("MOVE " + own->path, reply.error(), own);
-    if (reply.error().code == Code::kUnavailable) abandon(own);
+    record_->history.failed(token, status.error(), record_->now());
   }
+  record_->tell("client" + std::to_string(number_), to_string(record_->history.op(token)));
 }
 
-void RunClient::check_own_files() {
-  for (auto& own : own_) {
-    KeptSink kept;
-    auto answer = client_.await(client_.session().download(own->path, {}, &kept), 120s);
-    if (!answer) {
-      // Its task still uses `kept`.
-      ledger_->violated(name_ + " READ " + own->path + ": no answer from the healed cluster");
-      CHECK(answer.has_value());
-      return;
-    }
-    if (!*answer && answer->error().code != Code::kNotFound) {
-      ledger_->violated(name_ + " READ " + own->path + " in the healed cluster: " + answer->error().to_string());
-      continue;
-    }
-    note_read(own->path, *answer, kept.content, own.get());
+void RunClient::note(Token token, const Result<wire::VersionReply>& reply) {
+  if (!reply) return end(token, std::unexpected(reply.error()));
+  Op& op = record_->history.op(token);
+  op.file = FileId{reply->file_id()};
+  op.version = client::version_of(reply->version());
+  op.sync = reply->durability() == "sync";
+  end(token, {});
+}
+
+Task<void> RunClient::write(Op::Kind kind, std::string path, uint64_t size) {
+  Token token = begin(kind, path);
+  if (kind == Op::Kind::kAppend) {
+    auto appending = session_->append(path, append_content(token));
+    co_return note(token, co_await appending);
   }
+  GivenSource source(kind == Op::Kind::kPut ? put_content(token, size) : document_content(token));
+  auto uploading = session_->upload(path, &source, {});
+  note(token, co_await uploading);
+}
+
+Task<void> RunClient::edit(std::string path, uint64_t sentence) {
+  Token token = begin(Op::Kind::kEdit, path);
+  auto opening = session_->edit_open(path, sentence);
+  auto opened = co_await opening;
+  if (!opened) co_return end(token, std::unexpected(opened.error()));
+  auto inserting = session_->edit_insert(*opened, 1, edit_word(token));
+  auto inserted = co_await inserting;
+  if (!inserted) {
+    auto aborting = session_->edit_abort(*opened);
+    static_cast<void>(co_await aborting);
+    co_return end(token, std::unexpected(inserted.error()));
+  }
+  auto committing = session_->edit_commit(*opened);
+  note(token, co_await committing);
+}
+
+Task<void> RunClient::go_back(Op::Kind kind, std::string path, std::string tag) {
+  Token token = begin(kind, path);
+  record_->history.op(token).tag = tag;
+  auto going = kind == Op::Kind::kUndo         ? session_->undo(path)
+               : kind == Op::Kind::kCheckpoint ? session_->checkpoint(path, tag)
+                                               : session_->revert(path, tag);
+  note(token, co_await going);
+}
+
+Task<void> RunClient::read(std::string path) {
+  Token token = begin(Op::Kind::kRead, path);
+  KeptSink kept;
+  auto reading = session_->download(path, {}, &kept);
+  auto answer = co_await reading;
+  if (!answer) co_return end(token, std::unexpected(answer.error()));
+  Op& op = record_->history.op(token);
+  op.file = answer->file;
+  op.version = answer->version;
+  op.linearizable = answer->linearizable;
+  op.server = answer->server;
+  op.tokens = tokens_of(kept.content);
+  std::string where = to_string(op);
+  if (op.tokens) {
+    check_content(record_->history, where, *op.tokens, &record_->violations);
+  } else {
+    record_->violations.add("content", where + ": bytes that no writes made, " + std::to_string(kept.content.size()) +
+                                           " of them, \"" + kept.content.substr(0, 20) + "\"");
+  }
+  end(token, {});
+}
+
+Task<void> RunClient::change_names(Op::Kind kind, std::string path, std::string to) {
+  Token token = begin(kind, path);
+  record_->history.op(token).to = to;
+  Result<wire::ChangeReply> reply;
+  if (kind == Op::Kind::kMove) {
+    wire::MoveRequest request;
+    request.set_from(path);
+    request.set_to(to);
+    auto moving = session_->change(wire::MOVE, request);
+    reply = co_await moving;
+  } else if (kind == Op::Kind::kMakeFolder) {
+    wire::CreateFolderRequest request;
+    request.set_path(path);
+    request.set_exist_ok(true);
+    auto making = session_->change(wire::CREATE_FOLDER, request);
+    reply = co_await making;
+  } else {
+    wire::RemoveRequest request;
+    request.set_path(path);
+    request.set_folder(kind == Op::Kind::kRemoveFolder);
+    request.set_recursive(kind == Op::Kind::kRemoveFolder);
+    auto removing = session_->change(wire::REMOVE, request);
+    reply = co_await removing;
+  }
+  if (!reply) co_return end(token, std::unexpected(reply.error()));
+  end(token, {});
 }
 
 }  // namespace understudy::sim

@@ -1,66 +1,59 @@
-// The clients of a random run. Each has files of its own, whose names and newest
-// contents it knows exactly as far as its answers told it, and takes part in shared
-// files, where only every single content is checked.
+// One client of a run: does its steps one after the other through the client library and
+// writes into the history what it asked for and was answered. It checks nothing but
+// that a content is of whole writes.
+//
+// Steps: put PATH SIZE, put-document PATH, append PATH, edit PATH SENTENCE, undo PATH,
+// checkpoint PATH TAG, revert PATH TAG, read PATH, delete PATH, move PATH TO, folder PATH,
+// delete-folder PATH.
 #pragma once
 
-#include <memory>
-#include <set>
+#include <functional>
 #include <string>
 #include <vector>
 
-#include "tests/sim/cluster.h"
-#include "tests/sim/run_ledger.h"
-#include "tests/sim/sim_random.h"
+#include "client/session.h"
+#include "tests/sim/invariants.h"
+#include "tests/sim/run_script.h"
 
 namespace understudy::sim {
 
+// What all clients of a run share; it outlives them.
+struct RunRecord {
+  History history;
+  Violations violations;
+  std::function<Instant()> now;  // One clock for all of them.
+  std::function<void(const std::string& who, const std::string& what)> tell = [](auto&, auto&) {};
+  bool stopping = false;         // Clients end after the step that they are at.
+};
+
 class RunClient {
  public:
-  RunClient(Cluster& cluster, RunLedger* ledger, int number, SimRandom random);
+  // All outlive its tasks.
+  RunClient(Env& env, client::Session* session, RunRecord* record, size_t number)
+      : env_(env), session_(session), record_(record), number_(number) {}
 
-  // Makes the folders; once, before begin().
-  bool prepare();
-  void begin();
-  // It ends after the operation that it is at.
-  void stop() { stopping_ = true; }
-  bool stopped() const { return stopped_; }
-  uint64_t reads() const { return reads_; }
-  // In the healed cluster: what it knows of its own files must be so.
-  void check_own_files();
+  // The folders that steps use; false if they cannot be made.
+  Task<bool> prepare();
+  Task<void> run(std::vector<Step> steps);
+  Task<void> read_all(std::vector<std::string> paths);
+  bool ended() const { return ended_; }
 
  private:
-  // One of its own names.
-  struct Own {
-    std::string path;
-    enum class State : uint8_t { kAbsent, kPresent, kMaybe } state = State::kAbsent;
-    std::set<Token> makers;  // Whose version a read may find.
-  };
+  Task<void> perform(std::vector<std::string> words);
+  Task<void> write(Op::Kind kind, std::string path, uint64_t size);
+  Task<void> edit(std::string path, uint64_t sentence);
+  Task<void> go_back(Op::Kind kind, std::string path, std::string tag);
+  Task<void> read(std::string path);
+  Task<void> change_names(Op::Kind kind, std::string path, std::string to);
+  Token begin(Op::Kind kind, const std::string& path);
+  void note(Token token, const Result<wire::VersionReply>& reply);
+  void end(Token token, const Status& status);
 
-  Task<void> run();
-  Task<void> write(std::string path, Own* own);
-  Task<void> append(std::string path, Own* own);
-  Task<void> read(std::string path, Own* own);
-  Task<void> remove(Own* own);
-  Task<void> move(Own* own);
-  void note_write(Token token, const Result<wire::VersionReply>& reply, const std::string& what, Own* own);
-  void note_read(const std::string& path, const Result<client::ReadAnswer>& answer, BytesView content, const Own* own);
-  // With SIM_LOG in the environment.
-  void tell(const std::string& what, const std::string& answer);
-  // What may not be said whatever happens.
-  void check_error(const std::string& what, const Error& error, const Own* own);
-  void abandon(Own* own);
-  std::string fresh_path();
-
-  RunLedger* ledger_;
-  std::string name_;
-  std::string folder_;
-  SimRandom random_;
-  SimClient& client_;
-  std::vector<std::unique_ptr<Own>> own_;
-  uint64_t names_ = 0;
-  uint64_t reads_ = 0;
-  bool stopping_ = false;
-  bool stopped_ = false;
+  Env& env_;
+  client::Session* session_;
+  RunRecord* record_;
+  size_t number_;
+  bool ended_ = false;
 };
 
 }  // namespace understudy::sim

@@ -1,151 +1,285 @@
 #include "tests/sim/run_faults.h"
 
-#include <cstdio>
-#include <cstdlib>
+#include <algorithm>
+
+#include "nm/catalogue_db.h"
+#include "ss/storage_server.h"
+#include "tests/sim/run_survey.h"
+#include "tests/sim/script.h"
 
 namespace understudy::sim {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr const char* kServers[] = {"nm", "ss1", "ss1_backup"};
+// A message that is wrong kept from a parser that wants it right: the scripts are ours.
+Duration time_of(const std::string& text) {
+  auto time = parse_duration(text);
+  CHECK(time.has_value());
+  return *time;
+}
+
+uint64_t number_of(const std::string& text) { return std::strtoull(text.c_str(), nullptr, 10); }
+
+const DiskLatency kWrite{5us, 30us}, kSync{50us, 400us}, kRead{5us, 100us};
 
 }  // namespace
 
-void RunFaults::tell(const std::string& what) {
-  static const bool print = std::getenv("SIM_FAULTS") != nullptr || std::getenv("SIM_LOG") != nullptr;
-  if (!print) return;
-  double seconds = std::chrono::duration<double>(cluster_.world().now().time_since_epoch() - std::chrono::hours(1)).count();
-  std::fprintf(stderr, "%12.6f %-12s %s\n", seconds, "FAULT", what.c_str());
+RunFaults::RunFaults(Cluster& cluster, const Scene& scene, RunRecord* record, std::vector<Step> steps)
+    : cluster_(cluster), scene_(scene), record_(record), servers_(server_names(scene)), steps_(std::move(steps)) {
+  name_node_arguments_ = {"--heartbeat-interval", render_duration(scene_.heartbeat)};
+  cluster_.world().net().record_streams();
 }
+
+void RunFaults::start_all() {
+  for (const std::string& name : servers_) start(name);
+}
+
+void RunFaults::tell(const std::string& what) { record_->tell("FAULT", what); }
 
 void RunFaults::later(Duration after, std::function<void()> action) {
   repairs_.emplace(cluster_.world().now() + after, std::move(action));
 }
 
-std::string RunFaults::any_server() { return kServers[random_.below(3)]; }
+SimProcess* RunFaults::running(const std::string& name) {
+  SimProcess* process = cluster_.world().find_process(name);
+  return process != nullptr && process->alive() ? process : nullptr;
+}
 
 void RunFaults::start(const std::string& name) {
-  SimProcess* process = cluster_.world().find_process(name);
-  if (process != nullptr && process->alive()) return;
+  if (running(name) != nullptr) return;
+  if (auto lost = lost_disks_.find(name); lost != lost_disks_.end() && !lost->second) return;
   tell("start " + name);
   cluster_.start(name, name == "nm" ? name_node_arguments_ : std::vector<std::string>());
 }
 
-void RunFaults::kill(const std::string& name) {
-  SimProcess* process = cluster_.world().find_process(name);
-  if (process == nullptr || !process->alive()) return;
-  tell("kill " + name);
-  cluster_.world().kill(*process);
-  later(random_.between(50ms, 5s), [this, name] { start(name); });
-}
-
-void RunFaults::pause(const std::string& name) {
-  SimProcess* process = cluster_.world().find_process(name);
-  if (process == nullptr || !process->running()) return;
-  tell("pause " + name);
-  cluster_.world().pause(*process);
-  later(random_.between(50ms, 6s), [this, name, process] {
-    tell("resume " + name);
-    cluster_.world().resume(*process);
-  });
-}
-
-void RunFaults::cut_link(const std::string& a, const std::string& b) {
-  SimNet& net = cluster_.world().net();
-  if (random_.one_in(4)) {
-    tell("reset " + a + " " + b);
-    return net.cut(a, b);
-  }
-  bool one_way = random_.one_in(3);
-  tell(std::string("partition ") + a + (one_way ? " -> " : " ") + b);
-  one_way ? net.partition_one_way(a, b) : net.partition(a, b);
-  later(random_.between(100ms, 6s), [this, a, b] {
-    tell("heal " + a + " " + b);
-    cluster_.world().net().heal(a, b);
-  });
-}
-
-void RunFaults::cut_power(const std::string& name) {
-  tell("power-cut " + name);
-  cluster_.world().power_cut(cluster_.world().host(name));
-  later(random_.between(100ms, 3s), [this] {
-    for (const char* server : kServers) start(server);
-  });
-}
-
-void RunFaults::strike() {
-  ++count_;
-  switch (random_.below(14)) {
-    case 0:
-    case 1:
-    case 2: return kill(any_server());
-    case 3:
-    case 4: return pause(any_server());
-    case 5: return cut_link("nm", random_.one_in(2) ? "ss1" : "ss1_backup");
-    case 6: return cut_link(clients_[random_.below(clients_.size())], any_server());
-    case 7: return cut_power(any_server());
-    case 8: {
-      // At the n-th crash point: in the middle of a write or a sync.
-      std::string name = any_server();
-      tell("power-cut soon " + name);
-      cluster_.world().host(name).disk.cut_power_at(1 + random_.below(200));
-      return later(random_.between(500ms, 3s), [this] {
-        for (const char* server : kServers) start(server);
-      });
-    }
-    case 9: {
-      std::string name = any_server();
-      tell("stop " + name);
-      if (!cluster_.stop(name)) return;
-      return later(random_.between(500ms, 4s), [this, name] { start(name); });
-    }
-    case 10: {
-      std::string name = any_server();
-      tell("slow disk " + name);
-      cluster_.world().host(name).disk.set_latency({20us, 2ms}, {1ms, 80ms}, {20us, 5ms});
-      return later(random_.between(500ms, 3s), [this, name] {
-        cluster_.world().host(name).disk.set_latency({5us, 30us}, {50us, 400us}, {5us, 100us});
-      });
-    }
-    case 11: {
-      // A failed sync or write ends whoever met it.
-      std::string name = any_server();
-      bool sync = random_.one_in(2);
-      tell(std::string(sync ? "failing sync " : "failing write ") + name);
-      cluster_.world().host(name).disk.fail_call(sync ? DiskCall::kSync : DiskCall::kWrite, 1 + random_.below(50));
-      return later(random_.between(500ms, 3s), [this, name] { start(name); });
-    }
-    case 12: {
-      std::string name = any_server();
-      tell("full disk " + name);
-      cluster_.world().host(name).disk.set_quota(0);
-      return later(random_.between(100ms, 2s), [this, name] {
-        tell("disk has room " + name);
-        cluster_.world().host(name).disk.set_quota(std::nullopt);
-        // Who could not even begin is begun again.
-        later(random_.between(10ms, 1s), [this, name] { start(name); });
-      });
-    }
-    default: {
-      std::string name = any_server();
-      auto rate = static_cast<int64_t>(980'000 + random_.below(40'000));
-      tell("clock rate " + name + " " + std::to_string(rate));
-      return cluster_.world().set_clock_rate(cluster_.world().host(name), rate);
-    }
-  }
+void RunFaults::start_later(const std::string& name, Duration after) {
+  later(after, [this, name] { start(name); });
 }
 
 void RunFaults::pass() {
   Instant now = cluster_.world().now();
+  if (!begun_) begun_ = now;
   while (!repairs_.empty() && repairs_.begin()->first <= now) {
     auto repair = repairs_.extract(repairs_.begin());
     repair.mapped()();
   }
-  if (now < next_) return;
-  if (next_ != Instant{}) strike();
-  // Now and then one fault comes right behind another.
-  next_ = now + (random_.one_in(4) ? random_.between(1ms, 50ms) : random_.between(200ms, 3s));
+  for (; next_ < steps_.size() && *begun_ + steps_[next_].time <= now; ++next_) {
+    const Words& words = steps_[next_].words;
+    std::string line;
+    for (const std::string& word : words) line += (line.empty() ? "" : " ") + word;
+    bool struck = strike(words);
+    tell(line + (struck ? "" : " (not possible now)"));
+    if (struck) ++counts_[words[0]];
+  }
+}
+
+bool RunFaults::strike(const Words& words) {
+  auto at = std::ranges::find(words, "for");
+  Duration time = at == words.end() ? 1s : time_of(*(at + 1));
+  return strike_process(words, time) || strike_net(words, time) || strike_disk(words, time) || strike_planned(words);
+}
+
+bool RunFaults::strike_process(const Words& words, Duration time) {
+  const std::string& verb = words[0];
+  const std::string& name = words[1];
+  SimWorld& world = cluster_.world();
+  SimProcess* process = running(name);
+  if (verb == "kill" && process != nullptr) {
+    world.kill(*process);
+    start_later(name, time);
+  } else if (verb == "pause" && process != nullptr && process->running()) {
+    world.pause(*process);
+    later(time, [this, name, process] {
+      tell("resume " + name);
+      cluster_.world().resume(*process);
+    });
+  } else if (verb == "stop" && cluster_.stop(name)) {
+    start_later(name, time);
+  } else if (verb == "restart-nm") {
+    name_node_arguments_ = {"--heartbeat-interval", name};
+    if (SimProcess* name_node = running("nm")) world.kill(*name_node);
+    start_later("nm", time);
+  } else if (verb == "clock-rate") {
+    world.set_clock_rate(host(name), static_cast<int64_t>(number_of(words[2])));
+  } else if (verb == "clock-jump") {
+    world.jump_clock(host(name), time_of(words[2]));
+  } else if (verb == "wall-jump") {
+    Duration by = time_of(words[3]);
+    host(name).clock.jump_wall(words[2] == "forth" ? by : -by);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool RunFaults::strike_net(const Words& words, Duration time) {
+  const std::string& verb = words[0];
+  SimNet& net = cluster_.world().net();
+  const std::string a = words[1], b = words.size() > 2 ? words[2] : "";
+  if (verb == "partition" || verb == "partition-one-way") {
+    verb == "partition" ? net.partition(a, b) : net.partition_one_way(a, b);
+    later(time, [this, a, b] {
+      tell("heal " + a + " " + b);
+      cluster_.world().net().heal(a, b);
+    });
+  } else if (verb == "isolate") {
+    net.isolate(a);
+    later(time, [this, a] {
+      tell("rejoin " + a);
+      cluster_.world().net().rejoin(a);
+    });
+  } else if (verb == "reset") {
+    net.cut(a, b);
+  } else if (verb == "lossy" || verb == "delay") {
+    LinkOptions link;
+    if (verb == "lossy") {
+      link.loss_percent = static_cast<uint32_t>(number_of(words[3]));
+    } else {
+      link.latency_min = time_of(words[3]) / 2;
+      link.latency_max = time_of(words[3]);
+    }
+    net.set_link(a, b, link);
+    later(time, [this, a, b] {
+      tell("good link " + a + " " + b);
+      cluster_.world().net().clear_link(a, b);
+    });
+  } else if (verb == "replay") {
+    return replay(a, b);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool RunFaults::strike_disk(const Words& words, Duration time) {
+  const std::string& verb = words[0];
+  const std::string name = words[1];
+  SimDisk& disk = host(name).disk;
+  if (verb == "power-cut") {
+    cluster_.world().power_cut(host(name));
+    for (const std::string& server : servers_) start_later(server, time);
+  } else if (verb == "power-cut-at") {
+    disk.cut_power_at(number_of(words[2]));
+    for (const std::string& server : servers_) start_later(server, time);
+  } else if (verb == "slow-disk") {
+    disk.set_latency({20us, 2ms}, {1ms, 80ms}, {20us, 5ms});
+    later(time, [this, name] { host(name).disk.set_latency(kWrite, kSync, kRead); });
+  } else if (verb == "failing-sync" || verb == "failing-write") {
+    disk.fail_call(verb == "failing-sync" ? DiskCall::kSync : DiskCall::kWrite, number_of(words[2]));
+    start_later(name, time);
+  } else if (verb == "full-disk") {
+    disk.set_quota(0);
+    later(time, [this, name] {
+      tell("disk has room " + name);
+      host(name).disk.set_quota(std::nullopt);
+      // Who could not even begin is begun again.
+      start_later(name, 200ms);
+    });
+  } else if (verb == "lose-disk") {
+    return lose_disk(name, time);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+bool RunFaults::strike_planned(const Words& words) {
+  wire::MovePrimaryRequest request;
+  if (words[0] == "move" || words[0] == "hand-back") {
+    request.set_to(words[0] == "move" ? wire::MovePrimaryRequest::BACKUP : wire::MovePrimaryRequest::HOME);
+    request.set_pair(words[1]);
+  } else if (words[0] == "drain") {
+    request.set_to(wire::MovePrimaryRequest::AWAY);
+    request.set_server(words[1]);
+  } else {
+    return false;
+  }
+  moved_ = true;
+  SimClient& client = cluster_.client("operator");
+  client.spawn(try_to_move(&client.session(), request));
+  return true;
+}
+
+Task<Status> RunFaults::move_primary(client::Session* session, wire::MovePrimaryRequest request) {
+  *request.mutable_request() = session->next_request();
+  request.set_wait_ms(1000);
+  auto asking = session->ask<wire::MovePrimaryReply>(wire::MOVE_PRIMARY, request.SerializeAsString(), 1s);
+  auto answer = co_await asking;
+  if (!answer) co_return std::unexpected(answer.error());
+  co_return Status{};
+}
+
+Task<void> RunFaults::try_to_move(client::Session* session, wire::MovePrimaryRequest request) {
+  auto moving = move_primary(session, std::move(request));
+  static_cast<void>(co_await moving);
+}
+
+// A machine is lost for good while the other half has all that was announced: what it had not
+// got yet is lost, and nothing else may be.
+bool RunFaults::lose_disk(const std::string& name, Duration time) {
+  const Catalogue* catalogue = cluster_.catalogue();
+  const Server* lost = catalogue == nullptr ? nullptr : catalogue->server(name);
+  const Pair* pair = lost == nullptr ? nullptr : catalogue->pair(lost->pair);
+  const Server* rest = pair == nullptr ? nullptr : catalogue->server(pair->home == lost->id ? pair->backup : pair->home);
+  if (rest == nullptr || !rest->in_sync || rest->failed || lost->replaced || !lost_disks_.empty()) return false;
+  const std::string other = rest->name;
+  StorageServer* server = cluster_.server(other);
+  SimProcess* process = running(other);
+  if (server == nullptr || server->state() == nullptr || process == nullptr || !process->running()) return false;
+  if (SimProcess* victim = running(name)) cluster_.world().kill(*victim);
+  Loss loss{.server = name, .at = cluster_.world().now(), .survived = versions_on(cluster_, other)};
+  host(name).disk.replace();
+  lost_disks_[name] = false;
+  record_->history.losses.push_back(std::move(loss));
+  later(time, [this, name] {
+    SimClient& client = cluster_.client("operator");
+    client.spawn(replace(&client.session(), name));
+  });
+  return true;
+}
+
+Task<Status> RunFaults::say_replace(client::Session* session, std::string server) {
+  wire::ReplaceRequest request;
+  request.set_server(server);
+  auto saying = session->change(wire::REPLACE, request);
+  auto said = co_await saying;
+  if (!said) co_return std::unexpected(said.error());
+  lost_disks_[server] = true;
+  start(server);
+  co_return Status{};
+}
+
+Task<void> RunFaults::replace(client::Session* session, std::string server) {
+  auto saying = say_replace(session, server);
+  static_cast<void>(co_await saying);  // heal() sees to what failed.
+}
+
+// The bytes of an earlier connection once more, as a network may keep and repeat them.
+bool RunFaults::replay(const std::string& client, const std::string& server) {
+  auto recorded = cluster_.world().net().recorded(client, server);
+  if (!recorded) return false;
+  record_->history.refusals_are_open(number_of(client.substr(6)));
+  SimClient& sender = cluster_.client(client);
+  sender.spawn(send_again(sender.env(), recorded->first, recorded->second));
+  return true;
+}
+
+Task<void> RunFaults::send_again(Env& env, Address address, Bytes bytes) {
+  auto connecting = env.net.connect(address, 1s);
+  auto connection = co_await connecting;
+  if (!connection) co_return;
+  std::vector<Bytes> pieces;
+  pieces.push_back(std::move(bytes));
+  auto writing = (*connection)->write(std::move(pieces));
+  static_cast<void>(co_await writing);
+  // Answers go nowhere.
+  auto pause = sleep_for(env, 2s);
+  co_await pause;
+}
+
+void RunFaults::keep_lost_ones_running() {
+  for (const auto& [name, said] : lost_disks_) start(name);
 }
 
 void RunFaults::heal() {
@@ -153,17 +287,33 @@ void RunFaults::heal() {
   repairs_.clear();
   SimWorld& world = cluster_.world();
   world.net().heal_all();
-  for (const char* name : kServers) {
-    world.host(name).disk.cut_power_at(0);
-    world.host(name).disk.set_quota(std::nullopt);
-    world.host(name).disk.fail_no_call();
-    world.host(name).disk.set_latency({5us, 30us}, {50us, 400us}, {5us, 100us});
-    world.set_clock_rate(world.host(name), 1'000'000);
-    if (SimProcess* process = world.find_process(name)) world.resume(*process);
+  for (const std::string& a : servers_) {
+    for (uint32_t i = 0; i < scene_.clients; ++i) world.net().clear_link("client" + std::to_string(i), a);
+    world.net().clear_link("nm", a);
+    host(a).disk.cut_power_at(0);
+    host(a).disk.set_quota(std::nullopt);
+    host(a).disk.fail_no_call();
+    host(a).disk.set_latency(kWrite, kSync, kRead);
+    world.set_clock_rate(host(a), 1'000'000);
+    if (SimProcess* process = world.find_process(a)) world.resume(*process);
   }
   // Who was asked to stop does so first.
   world.run_for(15s);
-  for (const char* name : kServers) start(name);
+  start("nm");
+  for (const auto& [name, said] : std::map(lost_disks_)) {
+    if (said) continue;
+    SimClient& client = cluster_.client("operator");
+    static_cast<void>(client.await(say_replace(&client.session(), name), 60s));
+  }
+  for (const std::string& name : servers_) start(name);
+  for (const std::string& pair : pair_names(scene_)) {
+    if (!moved_) break;
+    wire::MovePrimaryRequest home;
+    home.set_to(wire::MovePrimaryRequest::HOME);
+    home.set_pair(pair);
+    SimClient& client = cluster_.client("operator");
+    static_cast<void>(client.await(move_primary(&client.session(), home), 60s));
+  }
 }
 
 }  // namespace understudy::sim

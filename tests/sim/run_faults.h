@@ -1,50 +1,68 @@
-// Random misfortune for a cluster of nm, ss1 and ss1_backup, and its end. It strikes
-// by itself as time passes; whatever it does heals after a while, most of the time.
+// Does to a simulated cluster what a run's script says, and undoes it: each fault repairs
+// itself after its time, and heal() ends all of them.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "tests/sim/cluster.h"
-#include "tests/sim/sim_random.h"
+#include "tests/sim/run_clients.h"
+#include "tests/sim/run_script.h"
 
 namespace understudy::sim {
 
 class RunFaults {
  public:
-  RunFaults(Cluster& cluster, SimRandom random, std::vector<std::string> name_node_arguments,
-            std::vector<std::string> clients)
-      : cluster_(cluster),
-        random_(random),
-        name_node_arguments_(std::move(name_node_arguments)),
-        clients_(std::move(clients)) {}
+  RunFaults(Cluster& cluster, const Scene& scene, RunRecord* record, std::vector<Step> steps);
 
-  // To be called often; does what is due.
+  void start_all();
+  // To be called often: does what is due, counted from the first call.
   void pass();
   // Everything runs, everybody hears everybody.
   void heal();
-  uint64_t count() const { return count_; }
+  // Whoever begins with a new disk may be refused until REPLACE was said: it is begun again.
+  void keep_lost_ones_running();
+  // How often each kind struck.
+  const std::map<std::string, uint64_t>& counts() const { return counts_; }
 
  private:
-  void strike();
+  using Words = std::vector<std::string>;
+
+  // False if it could not be done now.
+  bool strike(const Words& words);
+  bool strike_process(const Words& words, Duration time);
+  bool strike_net(const Words& words, Duration time);
+  bool strike_disk(const Words& words, Duration time);
   void start(const std::string& name);
-  void kill(const std::string& name);
-  void pause(const std::string& name);
-  void cut_link(const std::string& a, const std::string& b);
-  void cut_power(const std::string& host);
+  bool strike_planned(const Words& words);
+  bool lose_disk(const std::string& name, Duration time);
+  bool replay(const std::string& client, const std::string& server);
   void later(Duration after, std::function<void()> action);
+  void start_later(const std::string& name, Duration after);
   void tell(const std::string& what);
-  std::string any_server();
+  SimHost& host(const std::string& name) { return cluster_.world().host(name); }
+  SimProcess* running(const std::string& name);
+  static Task<void> send_again(Env& env, Address address, Bytes bytes);
+  Task<Status> say_replace(client::Session* session, std::string server);
+  Task<void> replace(client::Session* session, std::string server);
+  static Task<Status> move_primary(client::Session* session, wire::MovePrimaryRequest request);
+  static Task<void> try_to_move(client::Session* session, wire::MovePrimaryRequest request);
 
   Cluster& cluster_;
-  SimRandom random_;
+  Scene scene_;
+  RunRecord* record_;
+  std::vector<std::string> servers_;
+  std::vector<Step> steps_;
+  size_t next_ = 0;
+  std::optional<Instant> begun_;
   std::vector<std::string> name_node_arguments_;
-  std::vector<std::string> clients_;
-  Instant next_{};
   std::multimap<Instant, std::function<void()>> repairs_;
-  uint64_t count_ = 0;
+  bool moved_ = false;  // A primary was moved at an operator's wish.
+  std::map<std::string, bool> lost_disks_;  // And whether REPLACE was said: no new one is begun before.
+  std::map<std::string, uint64_t> counts_;
 };
 
 }  // namespace understudy::sim

@@ -7,145 +7,147 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr const char* kHalves[] = {"ss1", "ss1_backup"};
+Version version_of(const wire::VersionNumber& version) { return client::version_of(version); }
 
-// By which write a version was made, and where it stands.
-struct Found {
-  FileId file;
-  Version version;
-  bool aside = false;
-  std::string where;
-};
-
+// Lives in its task's frame.
 class Survey {
  public:
-  Survey(Cluster& cluster, RunLedger* ledger) : cluster_(cluster), ledger_(ledger) {}
+  Survey(FileStore* store, std::string server, std::string pair, Violations* violations)
+      : store_(store), violations_(violations) {
+    half_.server = std::move(server);
+    half_.pair = std::move(pair);
+  }
 
-  void run() {
-    std::vector<wire::Event> asides;
-    for (auto& event : cluster_.events()) {
-      if (event.kind() != "divergent" && event.kind() != "rescued") continue;
-      if (!listed_.insert({FileId{event.file_id()}, client::version_of(event.version())}).second) continue;
-      asides.push_back(event);
+  Task<Result<FinalState::Half>> run(bool with_contents) {
+    wire::ListPartitionRequest request;
+    for (uint32_t i = 0; i < kPartitions; ++i) request.add_partitions(i);
+    request.set_limit(1000);
+    while (true) {
+      CO_ASSIGN_OR_RETURN(auto page, co_await store_->list_partition(request));
+      for (int i = 0; i < page.files_size(); ++i) co_await look_at(page.files(i), with_contents);
+      if (!page.more() || page.files_size() == 0) co_return std::move(half_);
+      request.set_after_file_id(page.files(page.files_size() - 1).file_id());
     }
-    for (const char* half : kHalves) look_at(half);
-    // What is listed can be read, also of a file of which nothing else is left there.
-    for (auto& event : asides) {
-      look_at_version(event.server(), FileId{event.file_id()}, client::version_of(event.version()), true);
-    }
-    compare();
-    check_acknowledged();
   }
 
  private:
-  template <class T>
-  Result<T> await(const std::string& half, Task<Result<T>> task) {
-    auto result = cluster_.world().try_await(*cluster_.world().find_process(half), std::move(task), 60s);
-    if (!result) return fail(Code::kUnavailable, half + " does not answer");
-    return *std::move(result);
-  }
-  FileStore* store(const std::string& half) { return cluster_.server(half)->state()->store; }
-
-  void look_at(const std::string& half) {
-    wire::ListPartitionRequest request;
-    for (uint32_t i = 0; i < kPartitions; ++i) request.add_partitions(i);
-    request.set_limit(10'000);
-    auto files = await(half, store(half)->list_partition(request));
-    if (!files) return ledger_->violated(half + ": " + files.error().to_string());
-    for (auto& file : files->files()) {
-      FileId id{file.file_id()};
-      digests_[id][half] = file.deleted() ? "deleted"
-                                          : client::version_of(file.head()).to_string() + ", name of " +
-                                                std::to_string(file.meta_version());
-      look_at_line(half, id, file);
-      for (Version version : store(half)->divergent(id)) look_at_version(half, id, version, true);
-    }
-  }
-
-  void look_at_line(const std::string& half, FileId id, const wire::FileDigest& file) {
-    std::vector<Version> line;
+  Task<void> look_at(wire::FileDigest digest, bool with_contents) {
+    FileId id{digest.file_id()};
+    FinalState::File file;
+    file.deleted = digest.deleted();
+    file.head = version_of(digest.head());
+    file.name_version = digest.meta_version();
     // Of a folder, or a file that got no version, only the name is known.
-    if (!file.deleted() && file.head().counter() != 0) line.push_back(client::version_of(file.head()));
-    for (auto& version : file.recent()) line.push_back(client::version_of(version));
-    if (file.recent_size() >= 60) {
-      // The digest names so many only: the whole line.
+    if (file.head) {
+      file.line.push_back(file.head);
+      for (auto& version : digest.recent()) file.line.push_back(version_of(version));
+      auto line = co_await look_at_records(id, file.head);
+      file.whole_line = line.has_value();
+      if (line) file.line = *std::move(line);
+    }
+    file.aside = store_->divergent(id);
+    for (size_t i = 0; with_contents && i < file.line.size(); ++i) {
+      if (!(file.deleted && file.line[i] == file.head)) co_await look_at_content(id, file.line[i]);
+    }
+    for (size_t i = 0; with_contents && i < file.aside.size(); ++i) co_await look_at_content(id, file.aside[i]);
+    half_.files[id] = std::move(file);
+  }
+
+  // The whole line with its records, newest first; nothing if the store has it no more.
+  Task<std::optional<std::vector<Version>>> look_at_records(FileId id, Version head) {
+    std::vector<Version> line;
+    Version from;
+    while (from != head) {
       wire::FetchRequest request;
       request.set_bytes_max(UINT64_MAX);
       auto* item = request.add_items();
-      item->set_file_id(file.file_id());
-      *item->mutable_to() = file.head();
-      auto fetched = await(half, store(half)->fetch(request));
-      if (!fetched || fetched->files(0).outcome() != wire::FetchedFile::OK) {
-        return ledger_->violated(half + " file " + std::to_string(file.file_id()) + ": its line cannot be fetched");
-      }
-      line.clear();
-      for (auto& version : fetched->files(0).versions()) {
-        if (version.kind() != wire::CHANGE_DELETE) line.push_back(client::version_of(version.version()));
+      item->set_file_id(number(id));
+      *item->mutable_from() = client::wire_version(from);
+      *item->mutable_to() = client::wire_version(head);
+      auto fetched = co_await store_->fetch(request);
+      if (!fetched || fetched->files_size() != 1 || fetched->files(0).versions_size() == 0) co_return std::nullopt;
+      for (const auto& record : fetched->files(0).versions()) {
+        from = version_of(record.version());
+        line.insert(line.begin(), from);
+        FinalState::Kept& kept = half_.versions[{id, from}];
+        kept.parent = version_of(record.parent());
+        kept.kind = record.kind();
+        kept.request = {record.request().client(), record.request().sequence()};
+        kept.undo_target = version_of(record.undo_target());
+        kept.tag = record.tag();
+        kept.trimmed = true;  // Until its content was read.
       }
     }
-    for (Version version : line) look_at_version(half, id, version, false);
+    co_return line;
   }
 
-  void look_at_version(const std::string& half, FileId id, Version version, bool aside) {
-    std::string where = half + " file " + std::to_string(number(id)) + " version " + version.to_string() +
-                        (aside ? " (set aside)" : "");
-    auto info = store(half)->info(id, version);
-    if (!info) return ledger_->violated(where + ": " + info.error().to_string());
+  Task<void> look_at_content(FileId id, Version version) {
+    std::string where = half_.server + " file " + std::to_string(number(id)) + " version " + version.to_string();
+    auto info = store_->info(id, version);
+    if (!info) co_return violations_->add("lost", where + ": " + info.error().to_string());
     Bytes content;
     while (content.size() < info->size_bytes) {
-      auto piece = await(half, store(half)->read(id, version, content.size(), 1 << 20));
-      if (!piece || piece->empty()) return ledger_->violated(where + ": cannot be read");
+      auto piece = co_await store_->read(id, version, content.size(), 1 << 20);
+      if (!piece || piece->empty()) {
+        co_return violations_->add("lost", where + ": cannot be read: " + (piece ? "no bytes" : piece.error().to_string()));
+      }
       content += *piece;
     }
-    auto tokens = ledger_->inspect(where, content);
-    if (!tokens || tokens->empty()) return;
-    // One version is one content, wherever it stands.
-    auto [known, fresh] = contents_.try_emplace({id, version}, *tokens);
-    if (!fresh && known->second != *tokens) ledger_->violated(where + ": other bytes than the other half's");
-    found_.emplace(tokens->back(), Found{id, version, aside, where});
-  }
-
-  void compare() {
-    for (auto& [id, halves] : digests_) {
-      if (halves[kHalves[0]] == halves[kHalves[1]]) continue;
-      ledger_->violated("file " + std::to_string(number(id)) + " is " + halves[kHalves[0]] + " on ss1, " +
-                        halves[kHalves[1]] + " on ss1_backup");
+    auto tokens = tokens_of(content);
+    if (!tokens) {
+      co_return violations_->add("content", where + ": bytes that no writes made, " + std::to_string(content.size()) + " of them");
     }
+    FinalState::Kept& kept = half_.versions[{id, version}];
+    kept.trimmed = false;
+    kept.tokens = *std::move(tokens);
   }
 
-  void check_acknowledged() {
-    for (Token token = 1; token <= ledger_->writes().size(); ++token) {
-      const RunLedger::Write& write = ledger_->write(token);
-      if (write.outcome != RunLedger::Outcome::kAcknowledged) continue;
-      std::string what = "write " + std::to_string(token) + " of " + write.path + ", acknowledged as version " +
-                         write.version.to_string();
-      auto [from, to] = found_.equal_range(token);
-      bool in_line = false, named = false, listed = false;
-      for (auto at = from; at != to; ++at) {
-        in_line |= !at->second.aside;
-        named |= at->second.version == write.version;
-        listed |= at->second.aside && listed_.contains({at->second.file, at->second.version});
-      }
-      if (from == to) {
-        ledger_->violated(what + ": is lost");
-      } else if (!named) {
-        ledger_->violated(what + ": no version of that number has it, " + from->second.where + " has");
-      } else if (!in_line && !listed) {
-        ledger_->violated(what + ": is set aside, and no event says so; " + from->second.where);
-      }
-    }
-  }
-
-  Cluster& cluster_;
-  RunLedger* ledger_;
-  std::set<std::pair<FileId, Version>> listed_;
-  std::map<std::pair<FileId, Version>, std::vector<Token>> contents_;
-  std::multimap<Token, Found> found_;
-  std::map<FileId, std::map<std::string, std::string>> digests_;  // By half: what must be equal.
+  FileStore* store_;
+  Violations* violations_;
+  FinalState::Half half_;
 };
+
+std::optional<FinalState::Half> look(Cluster& cluster, const std::string& server, const std::string& pair,
+                                     bool with_contents, Violations* violations) {
+  StorageServer* running = cluster.server(server);
+  if (running == nullptr || running->state() == nullptr) return std::nullopt;
+  auto half = cluster.world().try_await(*cluster.world().find_process(server),
+                                        survey_half(running->state()->store, server, pair, with_contents, violations), 10min);
+  if (!half || !*half) return std::nullopt;
+  return **std::move(half);
+}
 
 }  // namespace
 
-void survey_halves(Cluster& cluster, RunLedger* ledger) { Survey(cluster, ledger).run(); }
+Task<Result<FinalState::Half>> survey_half(FileStore* store, std::string server, std::string pair, bool with_contents,
+                                           Violations* violations) {
+  Survey survey(store, std::move(server), std::move(pair), violations);
+  auto half = survey.run(with_contents);
+  co_return co_await half;
+}
+
+FinalState survey(Cluster& cluster, const std::vector<std::string>& pairs, Violations* violations) {
+  FinalState state;
+  state.events = cluster.events();
+  for (const std::string& pair : pairs) {
+    for (const std::string& server : {pair, pair + "_backup"}) {
+      auto half = look(cluster, server, pair, true, violations);
+      if (!half) violations->add("ends", server + " does not run");
+      if (half) state.halves.push_back(*std::move(half));
+    }
+  }
+  return state;
+}
+
+std::vector<std::pair<FileId, Version>> versions_on(Cluster& cluster, const std::string& server) {
+  std::vector<std::pair<FileId, Version>> all;
+  Violations ignored;
+  auto half = look(cluster, server, "", false, &ignored);
+  if (!half) return all;
+  for (const auto& [id, file] : half->files) {
+    for (Version version : file.line) all.emplace_back(id, version);
+  }
+  return all;
+}
 
 }  // namespace understudy::sim

@@ -382,6 +382,16 @@ void SimDisk::lose_power() {
   copy_after_power_cut(*this);
 }
 
+void SimDisk::replace() {
+  ++generation_;
+  cut_at_ = 0;
+  locks_.clear();
+  vfs_->lose_power();
+  failure_.reset();
+  name_changes_.clear();
+  root_ = make_inode(FileInfo::Kind::kFolder);
+}
+
 void SimDisk::copy_after_power_cut(const SimDisk& other) {
   std::map<uint64_t, InodeRef> copies;  // By inode number.
   std::vector<std::pair<const SimInode*, SimInode*>> open;

@@ -83,6 +83,8 @@ class SimDisk {
   uint64_t calls() const { return calls_; }                // Of any kind, so far.
   // Becomes what `other` would be after a power cut now; `other` is left as it is.
   void copy_after_power_cut(const SimDisk& other);
+  // Another disk, with nothing on it; nothing may run on the old one.
+  void replace();
   // A test's look at a file's content: as programs see it, or what is durable now.
   std::optional<Bytes> peek(const std::string& path, bool durable = false) const;
   // Makes a folder or file durable at once, for setting a scene.

@@ -13,6 +13,9 @@ constexpr size_t kKernelBufferBytes = 256 << 10;  // Each of send and receive, p
 constexpr size_t kSegmentBytesMax = 64 << 10;
 constexpr size_t kRoomBytesMin = 16 << 10;         // Wait for this much room rather than send crumbs.
 constexpr size_t kBacklogMax = 128;
+constexpr Duration kRetransmitAfter = std::chrono::milliseconds(200);
+constexpr size_t kRecordingsMax = 3;
+constexpr size_t kRecordedBytesMax = 256 << 10;
 constexpr uint8_t kData = 0;
 constexpr uint8_t kEnd = 1;
 constexpr uint8_t kReset = 2;
@@ -101,6 +104,7 @@ struct SimSocket {
   bool closed = false;    // By its process.
   bool end_sent = false;
   bool lost = false;      // Its machine lost power: nobody is there to answer.
+  bool dialed = false;
 };
 
 struct SimListenerState {
@@ -174,6 +178,11 @@ void SimNet::partition(const std::string& a, const std::string& b) {
 
 void SimNet::isolate(const std::string& host) { isolated_.insert(host); }
 
+void SimNet::rejoin(const std::string& host) {
+  isolated_.erase(host);
+  links_changed();
+}
+
 void SimNet::heal(const std::string& a, const std::string& b) {
   blocked_.erase({a, b});
   blocked_.erase({b, a});
@@ -189,6 +198,27 @@ void SimNet::heal_all() {
 void SimNet::set_link(const std::string& a, const std::string& b, LinkOptions options) {
   links_[{a, b}] = options;
   links_[{b, a}] = options;
+}
+
+void SimNet::clear_link(const std::string& a, const std::string& b) {
+  links_.erase({a, b});
+  links_.erase({b, a});
+}
+
+void SimNet::record(const SimSocket& socket, BytesView bytes) {
+  auto& kept = recordings_[{socket.host->name, socket.peer_host->name}];
+  auto at = std::ranges::find(kept, socket.id, &Recording::socket);
+  if (at == kept.end()) {
+    if (kept.size() == kRecordingsMax) kept.pop_front();
+    at = kept.insert(kept.end(), {socket.id, socket.peer_address, {}});
+  }
+  if (at->bytes.size() + bytes.size() <= kRecordedBytesMax) at->bytes += bytes;
+}
+
+std::optional<std::pair<Address, Bytes>> SimNet::recorded(const std::string& from, const std::string& to) const {
+  auto kept = recordings_.find({from, to});
+  if (kept == recordings_.end() || kept->second.empty()) return std::nullopt;
+  return std::pair(kept->second.front().address, kept->second.front().bytes);
 }
 
 const LinkOptions& SimNet::link(const std::string& from, const std::string& to) const {
@@ -296,6 +326,7 @@ void SimNet::try_connect(std::shared_ptr<SimConnecting> connecting) {
     uint16_t port = next_port_.try_emplace(from.name, 40000).first->second++;
     SocketRef near = make_socket(*connecting->process, from.address(port), connecting->address);
     SocketRef far = make_socket(*state->process, state->local, from.address(port));
+    near->dialed = true;
     near->peer = far;
     far->peer = near;
     near->peer_host = far->host;
@@ -403,6 +434,7 @@ Future<Status> SimNet::write(SocketRef socket, Executor& executor, std::vector<B
       bytes += piece;
     }
   }
+  if (recording_ && socket->dialed) record(*socket, bytes);
   socket->writes.push_back({std::move(bytes), 0, promise});
   pump(socket);
   return promise.future();
@@ -442,6 +474,9 @@ void SimNet::enqueue(const SocketRef& socket, uint8_t kind, Bytes bytes) {
   uint64_t speed = socket->host == socket->peer_host ? LinkOptions{}.bytes_per_second
                                                      : link(socket->host->name, socket->peer_host->name).bytes_per_second;
   at += Duration(static_cast<int64_t>(bytes.size() * 1'000'000'000 / speed));
+  if (uint32_t loss = link(socket->host->name, socket->peer_host->name).loss_percent; loss > 0) {
+    for (Duration wait = kRetransmitAfter; random_.below(100) < loss; wait *= 2) at += wait;
+  }
   socket->last_arrival = at;
   socket->in_flight += bytes.size();
   socket->flight.push_back({kind, std::move(bytes), at});

@@ -36,6 +36,7 @@ struct LinkOptions {
   Duration latency_min = std::chrono::microseconds(50);
   Duration latency_max = std::chrono::microseconds(500);
   uint64_t bytes_per_second = 1'000'000'000;
+  uint32_t loss_percent = 0;  // Of segments: they come after one or more retransmissions.
 };
 
 class SimNet {
@@ -48,12 +49,18 @@ class SimNet {
   void partition(const std::string& a, const std::string& b);
   // From and to every host there is, or will be.
   void isolate(const std::string& host);
+  void rejoin(const std::string& host);  // Ends isolate().
   void heal(const std::string& a, const std::string& b);
   void heal_all();
   // Resets every connection between the two.
   void cut(const std::string& a, const std::string& b);
   // Both directions; for every pair that has none of its own: set_default_link.
   void set_link(const std::string& a, const std::string& b, LinkOptions options);
+  void clear_link(const std::string& a, const std::string& b);
+  // Keeps what each dialer sends from now on, for what it sent to that host once: the
+  // address and bytes of the oldest connection that is kept.
+  void record_streams() { recording_ = true; }
+  std::optional<std::pair<Address, Bytes>> recorded(const std::string& from, const std::string& to) const;
   void set_default_link(LinkOptions options) { default_link_ = options; }
   // How long a sender waits for acknowledgements before it breaks the connection.
   void set_give_up_after(Duration duration) { give_up_after_ = duration; }
@@ -92,6 +99,7 @@ class SimNet {
   void send_reset(const SocketRef& socket);
   void break_socket(const SocketRef& socket, const char* why);
   void forget_if_done(const SocketRef& socket);
+  void record(const SimSocket& socket, BytesView bytes);
   void links_changed();
 
   SimWorld& world_;
@@ -106,6 +114,13 @@ class SimNet {
   std::map<std::string, uint16_t> next_port_;
   uint64_t next_socket_ = 1;
   uint64_t bytes_delivered_ = 0;
+  bool recording_ = false;
+  struct Recording {
+    uint64_t socket;
+    Address address;
+    Bytes bytes;
+  };
+  std::map<Pair, std::deque<Recording>> recordings_;  // Of each way, the newest few.
 };
 
 // One process's view: Env's network.
