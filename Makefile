@@ -4,7 +4,7 @@
 # A target that people call first sees that the packages are there, then runs make again: nothing that was
 # looked for before they came is remembered.
 BUILD ?= build
-# release, asan or tsan: each with objects of its own.
+# release, asan, tsan, or fuzz for the fuzzers: each with objects of its own.
 MODE ?= release
 CXX := $(if $(filter default undefined,$(origin CXX)),clang++-19,$(CXX))
 CCACHE := $(shell command -v ccache 2>/dev/null)
@@ -19,8 +19,10 @@ else ifeq ($(MODE),asan)
   MODE_FLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else ifeq ($(MODE),tsan)
   MODE_FLAGS := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+else ifeq ($(MODE),fuzz)
+  MODE_FLAGS := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else
-  $(error MODE is release, asan or tsan)
+  $(error MODE is release, asan, tsan or fuzz)
 endif
 MACHINE_FLAGS := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v2)
 
@@ -30,7 +32,7 @@ LDFLAGS := -fuse-ld=lld-19 -pthread $(MODE_FLAGS)
 # Programs allocate with jemalloc: a tenth less processor time for a small put (docs/decisions/0001).
 # The sanitizers bring their own.
 PROGRAM_LDLIBS := $(if $(filter release,$(MODE)),-ljemalloc)
-LDLIBS := -luv -lsqlite3 -lcrypto -lprotobuf -lraft -lspdlog -lfmt -ledit
+LDLIBS := -luv -lsqlite3 -lssl -lcrypto -lprotobuf -lraft -lspdlog -lfmt -ledit
 TEST_LDLIBS := -lgmock -lgtest -lgtest_main
 
 PROTOS := $(wildcard common/wire/*.proto)
@@ -43,6 +45,7 @@ BENCH_OBJECTS := $(patsubst %.cc,$(OUT)/%.o,$(filter-out bench/main.cc,$(wildcar
 TEST_SOURCES := $(wildcard tests/test_*.cc)
 TESTS := $(TEST_SOURCES:tests/%.cc=$(OUT)/tests/%)
 DRILLS := $(wildcard test_*.sh)
+FUZZERS := $(patsubst tests/fuzz/%.cc,$(OUT)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.cc))
 MAINS := $(wildcard nm/main.cc ss/main.cc client/main.cc bench/main.cc)
 # nm/main.cc is understudy-nm; the client is plain understudy.
 PROGRAMS := $(patsubst %-client,%,$(MAINS:%/main.cc=$(BIN)/understudy-%))
@@ -75,8 +78,8 @@ cluster: build  ## like run, with the servers' logs interleaved in colour
 
 .PHONY: test
 test: deps  ## build and run every test and drill (ONLY='test_path test_sim*' for some; REWRITE=1 fills in scripts)
-	+@$(AGAIN) programs tests
-	@BIN=$(BIN) OUT=$(OUT) scripts/run_tests.sh $(TESTS) $(DRILLS)
+	+@$(AGAIN) programs tests fuzzers
+	@BIN=$(BIN) OUT=$(OUT) scripts/run_tests.sh $(TESTS) $(DRILLS) tests/fuzz/test_fuzz.sh
 
 # What the campaign is told in the environment: tests/test_sim_random.cc.
 .PHONY: sim
@@ -97,7 +100,10 @@ chaos: deps  ## the campaign's clients on real processes that are killed, stoppe
 	@BIN=$(BIN) MINUTES=$${MINUTES:-5} $(OUT)/tests/test_chaos --gtest_brief=1
 
 .PHONY: fuzz
-fuzz:  ## (not available in this version)
+fuzz: deps  ## the fuzzers under sanitizers, FUZZ_SECONDS=60 each (ONLY=fuzz_document for one; KEEP=1 keeps what covers more)
+	+@$(MAKE) --no-print-directory MODE=fuzz $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) fuzzers
+	@OUT=$(BUILD)/fuzz scripts/fuzz.sh
+
 	@echo "error: INVALID: make $@: not available in this version; make test and make sim are" >&2; exit 1
 
 .PHONY: asan tsan
@@ -108,7 +114,7 @@ tsan:  ## every test under the thread sanitizer
 
 .PHONY: lint
 lint: deps  ## what is checked without running: layers, coroutine rules, file lengths, the shell scripts' syntax
-	@for script in $(wildcard scripts/*.sh bench/*.sh) $(DRILLS) .ci/run; do bash -n "$$script" || exit 1; done
+	@for script in $(wildcard scripts/*.sh bench/*.sh tests/fuzz/*.sh) $(DRILLS) .ci/run; do bash -n "$$script" || exit 1; done
 	+@$(AGAIN) $(OUT)/tests/test_layers
 	@OUT=$(OUT) scripts/run_tests.sh $(OUT)/tests/test_layers
 
@@ -123,10 +129,11 @@ clean:  ## forget what was built
 
 # ---- What the targets above make, once the packages are there ----
 
-.PHONY: all programs tests
+.PHONY: all programs tests fuzzers
 all: $(OUT)/libunderstudy.a programs
 programs: $(PROGRAMS) ; @:
 tests: $(TESTS) ; @:
+fuzzers: $(FUZZERS) ; @:
 
 # Rewritten when it would change: another compiler, other flags or a source that came or went rebuilds what it must.
 # g++ 12 miscompiles coroutine expressions (docs/hacking.md), so only clang may be the compiler.
@@ -160,6 +167,13 @@ $(OUT)/proto/%.pb.o: $(OUT)/proto/%.pb.cc $(OUT)/flags
 $(OUT)/tests/%: $(OUT)/tests/%.o $(SIM_OBJECTS) $(OUT)/libunderstudy.a
 	@echo "  LD  $@"
 	@$(CXX) $(LDFLAGS) -o $@ $< $(SIM_OBJECTS) $(OUT)/libunderstudy.a $(TEST_LDLIBS) $(LDLIBS)
+
+# A fuzzer follows the branches of what was built for it: of everything in MODE=fuzz, else of its own file only.
+$(OUT)/tests/fuzz/%.o: CXXFLAGS += -fsanitize=fuzzer-no-link
+$(OUT)/fuzz/%: $(OUT)/tests/fuzz/%.o $(SIM_OBJECTS) $(OUT)/libunderstudy.a
+	@mkdir -p $(@D)
+	@echo "  LD  $@"
+	@$(CXX) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(SIM_OBJECTS) $(OUT)/libunderstudy.a -lgmock -lgtest $(LDLIBS)
 
 define PROGRAM_RULE
 $(patsubst %-client,%,$(1:%/main.cc=$(BIN)/understudy-%)): $(OUT)/$(1:.cc=.o) $(if $(filter bench/%,$(1)),$(BENCH_OBJECTS)) $(OUT)/libunderstudy.a

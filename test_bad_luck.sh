@@ -31,9 +31,10 @@ refused "a name node in a storage server's folder" 1 "^error: INVALID: .*storage
 refused "a name node in somebody's folder" 1 "^error: INVALID: .*not a name node's" "$nm" --data "$folder/home" --listen 127.0.0.1:0
 refused "a storage server in somebody's folder" 1 "^error: INVALID: .*not a storage server's" "$ss" --name ss2 --data "$folder/home" --nm "$at"
 check 'what is refused leaves nothing behind' [ "$(ls "$folder/home")" = file ]
-refused 'an empty folder under a live name' 1 '^error: CONFLICT: ss1: such a server runs already' "$ss" --name ss1 --data "$folder/e1" --nm "$at"
-refused 'a second backup' 1 '^error: EXISTS: ss1 has a backup' "$ss" --name other --backup-of ss1 --data "$folder/e2" --nm "$at"
-refused 'a name that is none' 1 '^error: INVALID: a/b' "$ss" --name a/b --data "$folder/e3" --nm "$at"
+token=(--join-token "$cluster/nm1/join-token")
+refused 'an empty folder under a live name' 1 '^error: UNAUTHENTICATED: ss1 has a key already' "$ss" --name ss1 --data "$folder/e1" --nm "$at" "${token[@]}"
+refused 'a second backup' 1 '^error: EXISTS: ss1 has a backup' "$ss" --name other --backup-of ss1 --data "$folder/e2" --nm "$at" "${token[@]}"
+refused 'a name that is none' 1 '^error: INVALID: a/b' "$ss" --name a/b --data "$folder/e3" --nm "$at" "${token[@]}"
 check 'the cluster stops' understudy down
 cp -r "$cluster" "$another"
 check 'and starts again' understudy up
@@ -42,7 +43,7 @@ refused "another server's folder" 1 '^error: INVALID: .*belongs to ss1, not to s
 refused "the other half's folder" 1 '^error: INVALID: .*belongs to ss1_backup, not to ss1' "$ss" --name ss1 --data "$another/ss1_backup" --nm "$at"
 refused "a name node's folder" 1 "^error: INVALID: .*not a storage server's" "$ss" --name ss9 --data "$another/nm1" --nm "$at"
 check 'another cluster starts' "$bin/understudy" up --data "$folder/third"
-refused "another cluster's folder" 1 '^error: INVALID: ' "$ss" --name ss1 --data "$another/ss1" --nm "$(cat "$folder/third/nm1/address")"
+refused "another cluster's folder" 1 '^error: (INVALID|UNAUTHENTICATED): ' "$ss" --name ss1 --data "$another/ss1" --nm "$(cat "$folder/third/nm1/address")"
 check 'another cluster stops' "$bin/understudy" down --data "$folder/third"
 sed -i 's/format 1/format 9/' "$another/ss1/store"
 refused 'a newer format' 1 '^error: INVALID: .*format' "$ss" --name ss1 --data "$another/ss1" --nm "$at"

@@ -7,6 +7,7 @@
 start_server() {
   local name=$1
   "$bin/understudy-ss" --name "$name" --data "$cluster/$name" --nm "$address" --listen 127.0.0.1:0 \
+    --join-token "$cluster/nm1/join-token" \
     >>"$folder/output.$interval_ms.$name" 2>&1 </dev/null &
   pids[$name]=$!
   disown  # Its death is no news to the shell.
@@ -26,7 +27,7 @@ drill_at() {
   disown
   until_true 20 test -s "$cluster/nm1/address" || { not_ok "$title: the name node starts"; return; }
   address=$(cat "$cluster/nm1/address")
-  understudy() { "$bin/understudy" --nm "$address" "$@"; }
+  understudy() { "$bin/understudy" --nm "$address" --data "$cluster" "$@"; }
   start_server ss1
   start_server ss1_backup
 

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -68,6 +69,32 @@ Recorder plain_files(const std::string& folder, uint32_t threads, uint32_t size_
     }
   });
   std::filesystem::remove_all(own);
+  return result;
+}
+
+Recorder raw_appends(const std::string& folder, uint32_t writers, uint32_t size_bytes, std::chrono::milliseconds time, bool together) {
+  const std::string path = folder + "/raw";
+  int fd = ::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
+  CHECK(fd >= 0);
+  const uint32_t at_once = together ? writers : 1;
+  const std::string content(size_t{at_once} * size_bytes, 'a');
+  std::atomic<uint64_t> end_of_file = 0;
+  const SteadyTime end = SteadyClock::now() + time;
+  Recorder result = on_threads(together ? 1 : writers, [&](uint32_t, Recorder& recorder) {
+    while (SteadyClock::now() < end) {
+      const SteadyTime began = SteadyClock::now();
+      const auto offset = static_cast<off_t>(end_of_file.fetch_add(content.size()));
+      const bool done = pwrite(fd, content.data(), content.size(), offset) == static_cast<ssize_t>(content.size()) && fdatasync(fd) == 0;
+      for (uint32_t i = 0; i < at_once; ++i) {
+        if (done)
+          recorder.done(began);
+        else
+          recorder.failed();
+      }
+    }
+  });
+  ::close(fd);
+  std::filesystem::remove(path);
   return result;
 }
 
@@ -134,6 +161,12 @@ double copy_twice_seconds(const std::string& path) {
   double seconds = seconds_of(fmt::format("cp '{0}' '{0}.1' && cp '{0}' '{0}.2' && sync '{0}.1' '{0}.2'", path));
   std::filesystem::remove(path + ".1");
   std::filesystem::remove(path + ".2");
+  return seconds;
+}
+
+double copy_seconds(const std::string& path) {
+  double seconds = seconds_of(fmt::format("cp '{0}' '{0}.1' && sync '{0}.1'", path));
+  std::filesystem::remove(path + ".1");
   return seconds;
 }
 

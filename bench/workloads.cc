@@ -10,18 +10,6 @@ namespace {
 
 constexpr uint64_t kNoCount = UINT64_MAX;
 
-class FileSource final : public client::Source {
- public:
-  explicit FileSource(std::unique_ptr<File> file) : file_(std::move(file)) {}
-  Task<Result<Bytes>> read(uint64_t offset, uint32_t size) override {
-    auto bytes = file_->read(offset, size);
-    co_return co_await bytes;
-  }
-
- private:
-  std::unique_ptr<File> file_;
-};
-
 class CountingSink final : public client::Sink {
  public:
   Task<Status> write(Bytes bytes) override {
@@ -50,6 +38,9 @@ Workloads::Workloads(Env& env, Options options) : env_(env), options_(std::move(
     client::SessionOptions session;
     session.name_nodes = options_.name_nodes;
     session.sync = options_.sync;
+    session.user = options_.login.user;
+    session.token = options_.login.token;
+    session.password = options_.login.password;
     sessions_.push_back(std::make_unique<client::Session>(env_, std::move(session)));
   }
 }
@@ -181,6 +172,21 @@ Task<Status> Workloads::small(std::string operation) {
   if (kind == Kind::kPut || kind == Kind::kDelete) line.number("on_both_after_ms", on_both_after_ms, 1);
   line.print();
   if (recorder.errors() > 0) fmt::print(stderr, "{}: first of {} errors: {}\n", operation, recorder.errors(), first_error_);
+  co_return Status{};
+}
+
+Task<Status> Workloads::open_sentences(uint32_t count) {
+  std::string text;
+  for (uint32_t i = 0; i < count; ++i) text += "One more sentence. ";
+  auto put = co_await sessions_[0]->put(folder_ + "/document", text.substr(0, 1 << 20), {});
+  if (!put) co_return std::unexpected(std::move(put).error());
+  for (uint32_t i = 0; i < count; ++i) {
+    client::SessionOptions options;
+    options.name_nodes = options_.name_nodes;
+    writers_.push_back(std::make_unique<client::Session>(env_, std::move(options)));
+    auto opened = co_await writers_.back()->edit_open(folder_ + "/document", i, std::nullopt);
+    if (!opened) co_return std::unexpected(std::move(opened).error());
+  }
   co_return Status{};
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bench/measurement.h"
+#include "client/credentials.h"
 #include "client/session.h"
 #include "common/env/env.h"
 #include "common/env/task.h"
@@ -15,6 +16,7 @@ namespace understudy::bench {
 
 struct Options {
   std::vector<Address> name_nodes;
+  client::Login login;         // Of every client.
   std::string cluster;         // The folder of a local cluster; empty: processor time is this process's alone.
   uint32_t clients = 8;
   uint32_t size_bytes = 4096;
@@ -23,7 +25,21 @@ struct Options {
   std::chrono::milliseconds time{5000};
   uint64_t big_bytes = 1ull << 30;
   std::string event;           // For failover: a shell command, run after a third of the time.
+  uint32_t writers = 2000;     // For writers: how many have a sentence open.
   uint32_t rate = 200;         // For failover: operations a second and client.
+};
+
+// A local file as what is uploaded.
+class FileSource final : public client::Source {
+ public:
+  explicit FileSource(std::unique_ptr<File> file) : file_(std::move(file)) {}
+  Task<Result<Bytes>> read(uint64_t offset, uint32_t size) override {
+    auto bytes = file_->read(offset, size);
+    co_return co_await bytes;
+  }
+
+ private:
+  std::unique_ptr<File> file_;
 };
 
 class Workloads {
@@ -33,6 +49,8 @@ class Workloads {
   // put, get, stat, delete: as fast as each client can, one operation at a time. Prints one line, whose processor
   // time counts until all is on both halves.
   Task<Status> small(std::string operation);
+  // Opens a sentence each in so many sessions of their own, which then do nothing for as long as this lives.
+  Task<Status> open_sentences(uint32_t count);
   // Half of the clients write and half read, at a steady rate, while `event` happens. Prints a line for each half.
   Task<Status> failover();
   // One big file in, until the other half has it, and out again. `source` is a local file.
@@ -60,6 +78,7 @@ class Workloads {
   Options options_;
   std::string folder_;  // All of this run's files stand in it.
   std::vector<std::unique_ptr<client::Session>> sessions_;
+  std::vector<std::unique_ptr<client::Session>> writers_;
   Bytes content_;
   SteadyTime until_{};
   std::string first_error_;

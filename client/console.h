@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "common/base/result.h"
@@ -23,9 +24,15 @@ class Console {
   // To the output, of any size.
   virtual Task<Status> write_result(Env& env, Bytes bytes) = 0;
   virtual bool on_terminal(Stream stream) const = 0;
+  // What nobody may read over a shoulder, in a process list or in a history: from the
+  // environment variable, or typed at a terminal without echo. INVALID with neither.
+  virtual Task<Result<std::string>> read_secret(Env& env, std::string prompt, std::string variable) = 0;
 };
 
 // Blocking reads, and writes of results, run on a worker.
 Console& process_console();
+// A prompt for a secret that is left unanswered leaves the terminal as it was: for
+// whoever ends the process.
+void restore_terminal();
 
 }  // namespace understudy::client

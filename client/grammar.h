@@ -19,9 +19,12 @@ namespace understudy::client {
 
 enum class CommandId : uint8_t {
   kCreate, kRead, kPut, kGet, kAppend, kDelete, kInfo, kHistory, kUndo, kUndelete, kWait,
-  kWrite, kCheckpoint, kListCheckpoints, kViewCheckpoint, kRevert,
+  kWrite, kLocks, kStream, kCheckpoint, kListCheckpoints, kViewCheckpoint, kRevert,
   kCreateFolder, kDeleteFolder, kMove, kViewFolder, kView, kSearch, kCd, kPwd,
   kStatus, kExplain, kEvents, kPromote, kHandback, kDrain, kReplace, kSetDurability,
+  kAddAccess, kRemAccess, kRequestAccess, kViewRequests, kApprove, kDeny, kList, kAddUser, kPasswd, kWhoAmI, kLogin,
+  kRotateKeys,
+  kAuthority, kJoinToken, kJoinTokens, kRevokeToken, kRotateAuthority,
   kHelp, kExit,
   kLater,  // Known by name, not built yet.
 };

@@ -6,6 +6,8 @@
 #include "common/base/path.h"
 #include "common/segment_log/log_reader.h"
 #include "common/sqlite/sqlite_db.h"
+#include "common/tls/certificates.h"
+#include "common/tls/join_token.h"
 #include "common/wire/commands.pb.h"
 #include "ss/records.h"
 
@@ -39,9 +41,23 @@ std::string storage_record_words(const LogRecord& record) {
     case RecordType::kName: return message_words<wire::NameRecord>("NAME", record);
     case RecordType::kAside: return message_words<wire::AsideRecord>("ASIDE", record);
     case RecordType::kState: return message_words<wire::StateRecord>("STATE", record);
+    case RecordType::kTrim: return message_words<wire::TrimRecord>("TRIM", record);
   }
   return fmt::format("unknown, head {}, body {}", counted(record.head.size(), "byte"),
                      counted(record.body.size(), "byte"));
+}
+
+// Keys, and what a password could be guessed by.
+void hide_secrets(wire::Command* command) {
+  if (command->has_add_keys()) {
+    for (auto& key : *command->mutable_add_keys()->mutable_keys()) key.set_secret("(hidden)");
+  }
+  for (auto* hash : {command->has_add_user() ? command->mutable_add_user()->mutable_password() : nullptr,
+                     command->has_set_password() ? command->mutable_set_password()->mutable_password() : nullptr}) {
+    if (hash == nullptr) continue;
+    hash->set_salt("(hidden)");
+    hash->set_hash("(hidden)");
+  }
 }
 
 std::string raft_entry_line(const LogRecord& record) {
@@ -53,7 +69,9 @@ std::string raft_entry_line(const LogRecord& record) {
   wire::Command command;
   std::string words = fmt::format("raft entry {} of term {}, type {}", index, term, type);
   // Type 1 is a command (RAFT_COMMAND); the others are Raft's own.
-  if (type == 1 && command.ParseFromString(record.body)) words += ": " + command.ShortDebugString();
+  bool readable = type == 1 && command.ParseFromString(record.body);
+  if (readable) hide_secrets(&command);
+  if (readable) words += ": " + command.ShortDebugString();
   return words;
 }
 
@@ -151,6 +169,40 @@ Status inspect_database(const std::string& path, Output* out) {
   return {};
 }
 
+// Never a key itself: what is shown may be passed on.
+Status inspect_pem(BytesView text, Output* out) {
+  ASSIGN_OR_RETURN(auto blocks, parse_pem(text));
+  for (const PemBlock& block : blocks) {
+    std::string line = block.label == kPemPrivateKey ? "a private key, which is not shown" : block.label;
+    auto facts = block.label == kPemCertificate ? read_certificate(block.content) : fail(Code::kInvalid, "");
+    if (facts) {
+      bool authority = facts->role == PeerIdentity::Role::kNone;
+      std::string what = authority ? facts->self_signed ? "an authority" : "an authority, signed by another"
+                         : facts->role == PeerIdentity::Role::kNameNode ? "name node " + facts->name
+                                                                        : "storage server " + facts->name;
+      line = what + ", " + fingerprint_text(facts->key) + ", until " + format_time(facts->validity.to.time_since_epoch().count());
+    }
+    if (out->json()) {
+      out->object(Json().text("text", line));
+    } else {
+      out->line(line);
+    }
+  }
+  return {};
+}
+
+Status inspect_join_token(BytesView text, Output* out) {
+  ASSIGN_OR_RETURN(JoinToken token, parse_join_token(text));
+  std::string line = "join token " + token.id + " of " + fingerprint_text(token.authority) + ", until " +
+                     format_time(token.expires.time_since_epoch().count()) + "; its secret is not shown";
+  if (out->json()) {
+    out->object(Json().text("text", line));
+  } else {
+    out->line(line);
+  }
+  return {};
+}
+
 }  // namespace
 
 Task<Status> inspect_file(Env& env, std::string path, Output* out) {
@@ -168,6 +220,8 @@ Task<Status> inspect_file(Env& env, std::string path, Output* out) {
     co_return co_await inspecting;
   }
   if (start.starts_with(kSqliteMagic)) co_return inspect_database(path, out);
+  if (start.starts_with("-----BEGIN ")) co_return inspect_pem(start, out);
+  if (start.starts_with("understudy-join:")) co_return inspect_join_token(start, out);
   // What is for people (pid, address, cluster.json, log) is words already.
   bool text = start.size() < kNoteSizeMax ? is_valid_utf8(start) : path.ends_with("log");
   if (start.empty()) {

@@ -11,11 +11,6 @@ namespace {
 constexpr Duration kDialTimeout = std::chrono::seconds(2);
 constexpr uint32_t kProtocolVersion = 1;
 
-Task<void> run_peer(std::shared_ptr<Peer> peer) {
-  auto running = peer->run();
-  co_await running;
-}
-
 }  // namespace
 
 struct Links::Link {
@@ -32,6 +27,23 @@ Links::Links(Env& env, std::string user, std::vector<Address> name_nodes)
 
 Links::~Links() = default;
 
+Task<void> Links::run_peer(std::shared_ptr<Link> link, std::shared_ptr<Peer> peer) {
+  auto running = peer->run();
+  co_await running;
+  link->changed.notify_all();
+}
+
+Task<void> Links::lost(Address address) {
+  auto known = links_.find(address);
+  if (known == links_.end()) co_return;
+  std::shared_ptr<Link> link = known->second;
+  std::shared_ptr<Peer> peer = link->peer;
+  while (peer && !peer->closed()) {
+    auto changed = link->changed.wait();
+    co_await changed;
+  }
+}
+
 Task<void> Links::dial(std::shared_ptr<Link> link) {
   auto connecting = env_.net.connect(link->address, kDialTimeout);
   auto connection = co_await connecting;
@@ -44,11 +56,12 @@ Task<void> Links::dial(std::shared_ptr<Link> link) {
                                              " of this cluster, by its certificate"};
   } else {
     auto peer = std::make_shared<Peer>(env_, *std::move(connection), nullptr);
-    tasks_.spawn(run_peer(peer));
+    tasks_.spawn(run_peer(link, peer));
     wire::HelloRequest hello;
     hello.set_protocol_version(kProtocolVersion);
     hello.set_role(wire::HelloRequest::CLIENT);
     hello.set_name(user_);
+    if (name_node) hello.set_token(token_);
     auto greeting = understudy::call<wire::HelloReply>(peer.get(), wire::HELLO, hello, kDialTimeout);
     auto greeted = co_await greeting;
     if (greeted) {

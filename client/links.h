@@ -31,17 +31,23 @@ class Links {
   // UNAVAILABLE: not reached, connection lost, or no answer within `timeout`.
   // Everything else is the server's own answer.
   Task<CallOutcome> call(Address address, uint16_t type, Bytes message, Bytes body, Duration timeout);
+  // Shown to name nodes, from the next connection on.
+  void set_token(Bytes token) { token_ = std::move(token); }
+  // Until there is no connection to it.
+  Task<void> lost(Address address);
   // The next call dials anew; those under way fail.
   void hang_up(const Address& address);
 
  private:
   struct Link;
+  Task<void> run_peer(std::shared_ptr<Link> link, std::shared_ptr<Peer> peer);
   Task<void> dial(std::shared_ptr<Link> link);
   Task<Result<std::shared_ptr<Peer>>> connected(Address address);
 
   Env& env_;
   std::string user_;
   std::vector<Address> name_nodes_;
+  Bytes token_;
   std::map<Address, std::shared_ptr<Link>> links_;
   TaskGroup tasks_;
 };

@@ -224,6 +224,10 @@ Result<UpOptions> parse_up(const std::vector<std::string>& arguments, std::strin
   UpOptions options{.data = std::move(data)};
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& name = arguments[i];
+    if (name == "--insecure" || name == "--insecure=force") {
+      options.insecure = name;
+      continue;
+    }
     if (!name.starts_with("--") || i + 1 == arguments.size()) {
       return fail(Code::kInvalid, "use: understudy up [--data DIR] [--pairs N] [options of understudy-nm]");
     }
@@ -259,6 +263,7 @@ Result<StartedCluster> start_cluster(const UpOptions& options) {
   } else {
     auto start_at = [&](const Address& address) {
       std::vector<std::string> arguments = options.name_node_options;
+      if (!options.insecure.empty()) arguments.push_back(options.insecure);
       if (!contains(arguments, "--listen")) arguments.insert(arguments.end(), {"--listen", address});
       return start_server(name_node, "nm1", std::move(arguments));
     };
@@ -273,7 +278,13 @@ Result<StartedCluster> start_cluster(const UpOptions& options) {
   RETURN_IF_ERROR(write_description(data, cluster.name_nodes, names));
   for (const std::string& name : names) {
     if (running_server(data / name, kStorageProgram)) continue;
-    RETURN_IF_ERROR(start_server(data / name, name, {"--name", name, "--nm", cluster.name_nodes.front()}));
+    std::vector<std::string> arguments = {"--name", name, "--nm", cluster.name_nodes.front()};
+    if (options.insecure.empty()) {
+      arguments.insert(arguments.end(), {"--join-token", (name_node / "join-token").string()});
+    } else {
+      arguments.push_back(options.insecure);
+    }
+    RETURN_IF_ERROR(start_server(data / name, name, std::move(arguments)));
     cluster.started.push_back(name);
   }
   return cluster;

@@ -19,6 +19,7 @@ Result<std::vector<Address>> read_name_nodes(const std::string& data);
 struct UpOptions {
   std::string data;
   uint32_t pairs = 1;
+  std::string insecure;                        // "--insecure" or "--insecure=force", passed on to every server.
   std::vector<std::string> name_node_options;  // Passed on, as they stand.
 };
 // Arguments behind `up`. INVALID.

@@ -8,11 +8,14 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "client/console.h"
+#include "client/credentials.h"
 #include "client/inspect.h"
 #include "client/line_editor.h"
 #include "client/local_cluster.h"
 #include "client/options.h"
 #include "client/shell.h"
+#include "client/trusted.h"
 #include "common/base/log.h"
 #include "common/base/version.h"
 #include "common/uv/uv_runtime.h"
@@ -27,6 +30,7 @@ Task<void> end_on_signal(UvRuntime* runtime) {
   auto signal = runtime->signal({SIGINT, SIGTERM});
   int number = co_await signal;
   remove_unfinished_files();
+  restore_terminal();
   _exit(number == SIGINT ? kExitInterrupted : 128 + number);
 }
 
@@ -43,10 +47,44 @@ std::string history_file() {
   return folder + "/history";
 }
 
-Task<void> run_client(UvRuntime* runtime, ClientOptions options, Output* out, int* status) {
-  Env& env = runtime->env();
-  SessionOptions session_options;
-  session_options.name_nodes = options.name_nodes;
+std::string joined(const std::vector<Address>& addresses) {
+  std::string text;
+  for (const Address& address : addresses) text += (text.empty() ? "" : ",") + address;
+  return text;
+}
+
+// By what is kept, else by a password that is given or asked for. With neither the name
+// node refuses, and says what to do.
+Task<Result<SessionOptions>> log_in(Env& env, ClientOptions options, Credentials* credentials, Console* console) {
+  SessionOptions session;
+  session.name_nodes = options.name_nodes;
+  session.keeper = credentials;
+  CO_ASSIGN_OR_RETURN(Login login, credentials->find(options.user));
+  const char* given = std::getenv("UNDERSTUDY_PASSWORD");
+  session.user = login.user;
+  session.token = login.token;
+  session.password = given && *given ? given : login.password;
+  bool nobody = session.token.empty() && session.password.empty();
+  // LOGIN asks for itself.
+  const CommandSpec* command = options.command.empty() ? nullptr : find_command(options.command.front());
+  if (command != nullptr && (command->id == CommandId::kLogin || command->id == CommandId::kHelp)) co_return session;
+  if (!nobody || options.user.empty() || !console->on_terminal(Console::Stream::kInput)) co_return session;
+  auto reading = console->read_secret(env, "Password of " + login.user + ": ", "UNDERSTUDY_PASSWORD");
+  CO_ASSIGN_OR_RETURN(session.password, co_await reading);
+  co_return session;
+}
+
+Task<void> run_client(UvRuntime* runtime, ClientNet* net, ClientOptions options, Output* out, int* status) {
+  Env& env = net->env();
+  Credentials credentials(options.data, joined(options.name_nodes));
+  auto entering = log_in(env, options, &credentials, &out->console());
+  auto entered = co_await entering;
+  if (!entered) {
+    out->error(entered.error());
+    *status = exit_status(entered.error());
+    co_return;
+  }
+  SessionOptions session_options = *std::move(entered);
   session_options.timeout = options.timeout;
   session_options.read_from = options.read_from;
   session_options.sync = options.sync;
@@ -69,6 +107,11 @@ Task<void> run_client(UvRuntime* runtime, ClientOptions options, Output* out, in
     auto running = shell.run_one(std::move(words));
     *status = co_await running;
   }
+  if (auto met = net->remember_whom_it_met(); !met) {
+    out->error(met.error());
+  } else if (!met->empty()) {
+    out->note("believing the authority " + *met + " from now on");
+  }
   if (!out->flush()) *status = *status == kExitDone ? 1 : *status;
 }
 
@@ -86,15 +129,23 @@ bool is_up(const wire::StatusReply& status, uint32_t pairs) {
 }
 
 // Until every pair serves and both of its members are there.
-Task<void> wait_until_up(Env& env, std::vector<Address> name_nodes, uint32_t pairs, Duration timeout, Status* status) {
-  SessionOptions options;
-  options.name_nodes = std::move(name_nodes);
-  options.timeout = timeout;
-  Session session(env, options);
+Task<void> wait_until_up(Env& env, ClientOptions client, uint32_t pairs, Status* status) {
+  Credentials credentials(client.data, "");
+  auto entering = log_in(env, client, &credentials, &process_console());
+  auto options = co_await entering;
+  if (!options) {
+    *status = std::unexpected(std::move(options).error());
+    co_return;
+  }
+  Duration timeout = client.timeout;
+  options->timeout = timeout;
+  Session session(env, *options);
   Instant limit = env.clock.now() + timeout;
   for (;;) {
     auto asking = session.ask<wire::StatusReply>(wire::STATUS, {});
     auto reply = co_await asking;
+    // Who may not see how it is sees at least that it answers.
+    if (!reply && reply.error().code == Code::kUnauthenticated) co_return;
     if (!reply) {
       *status = std::unexpected(std::move(reply).error());
       co_return;
@@ -118,11 +169,19 @@ int run_up(const ClientOptions& options, Output& out) {
   std::vector<std::string> arguments(options.command.begin() + 1, options.command.end());
   auto up = parse_up(arguments, options.data.empty() ? default_data_folder() : options.data);
   if (!up) return fail_with(out, up.error(), !up.error().message.contains("not available"));
+  if (up->insecure.empty() && !options.insecure.empty()) up->insecure = options.insecure == "force" ? "--insecure=force" : "--insecure";
   auto cluster = start_cluster(*up);
   if (!cluster) return fail_with(out, cluster.error());
   UvRuntime runtime;
+  ClientNet net(runtime.env());
+  ClientOptions at_home = options;
+  at_home.name_nodes = cluster->name_nodes;
+  at_home.ca.clear();
+  if (!up->insecure.empty()) at_home.insecure = up->insecure == "--insecure" ? "yes" : "force";
+  if (auto set = net.set(at_home, up->data); !set) return fail_with(out, set.error());
   Status status;
-  runtime.run(wait_until_up(runtime.env(), cluster->name_nodes, up->pairs, options.timeout, &status));
+  at_home.data = up->data;
+  runtime.run(wait_until_up(net.env(), at_home, up->pairs, &status));
   if (!status) return fail_with(out, status.error());
   std::string started;
   for (const std::string& name : cluster->started) started += (started.empty() ? "" : ", ") + name;
@@ -158,16 +217,17 @@ Task<void> run_inspect(Env& env, std::string path, Output* out, Status* status) 
 }
 
 // --nm, --data, UNDERSTUDY_NM, the default folder: in this order.
-Status find_name_nodes(ClientOptions& options) {
-  if (!options.name_nodes.empty()) return {};
+// The folder of the local cluster that they are of, if they are.
+Result<std::string> find_name_nodes(ClientOptions& options) {
+  if (!options.name_nodes.empty()) return options.data;
   const char* variable = std::getenv("UNDERSTUDY_NM");
   if (options.data.empty() && variable && *variable) {
     options.name_nodes = split_addresses(variable);
-    if (!options.name_nodes.empty()) return {};
+    if (!options.name_nodes.empty()) return "";
   }
-  ASSIGN_OR_RETURN(options.name_nodes,
-                   read_name_nodes(options.data.empty() ? default_data_folder() : options.data));
-  return {};
+  if (options.data.empty()) options.data = default_data_folder();
+  ASSIGN_OR_RETURN(options.name_nodes, read_name_nodes(options.data));
+  return options.data;
 }
 
 int run(const std::vector<std::string>& arguments) {
@@ -204,10 +264,14 @@ int run(const std::vector<std::string>& arguments) {
       return fail_with(out, command.error().error, command.error().usage);
     }
   }
-  if (auto found = find_name_nodes(options); !found) return fail_with(out, found.error());
+  auto local = find_name_nodes(options);
+  if (!local) return fail_with(out, local.error());
   int status = kExitDone;
   UvRuntime runtime;
-  runtime.run(run_client(&runtime, std::move(options), &out, &status));
+  ClientNet net(runtime.env());
+  if (auto set = net.set(options, *local); !set) return fail_with(out, set.error());
+  if (!options.insecure.empty()) out.note("warning: --insecure: what goes over this connection can be read and changed by others");
+  runtime.run(run_client(&runtime, &net, std::move(options), &out, &status));
   out.flush();
   // Without waiting for a worker that may still read standard input.
   _exit(status);

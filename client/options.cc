@@ -14,7 +14,10 @@ std::unexpected<Refusal> bad_option(std::string message) {
 constexpr OptionSpec kOptions[] = {
     {"--nm", "HOST:PORT[,...]", "the name node(s); or UNDERSTUDY_NM"},
     {"--data", "DIR", "a local cluster's folder; default $XDG_DATA_HOME/understudy"},
-    {"--user", "NAME", "admin, until users exist"},
+    {"--ca", "FILE|sha256:...", "whom to believe; or UNDERSTUDY_CA; a local cluster's folder has its own"},
+    {"--trust-first", "", "believe and remember whoever answers at --nm"},
+    {"--insecure", "", "plaintext, to this machine only (--insecure=force: to any)"},
+    {"--user", "NAME", "who it is; the password is asked for, or in UNDERSTUDY_PASSWORD"},
     {"--json", "", "results as one JSON object a line"},
     {"--keep-going", "", "a script goes on after a failure"},
     {"--read-from", "primary|any|backup", "who answers reads"},
@@ -57,7 +60,7 @@ std::expected<ClientOptions, Refusal> parse_options(const std::vector<std::strin
       if (option.name == name) spec = &option;
     }
     if (spec == nullptr) return bad_option("unknown option " + printable(name) + "; see understudy --help");
-    if (spec->value.empty() && value) return bad_option(name + " takes no value");
+    if (spec->value.empty() && value && name != "--insecure") return bad_option(name + " takes no value");
     if (!spec->value.empty() && !value) {
       if (at + 1 == arguments.size()) return bad_option(name + " needs " + std::string(spec->value));
       value = arguments[++at];
@@ -67,8 +70,16 @@ std::expected<ClientOptions, Refusal> parse_options(const std::vector<std::strin
       if (options.name_nodes.empty()) return bad_option("--nm needs HOST:PORT");
     } else if (name == "--data") {
       options.data = *value;
+    } else if (name == "--ca") {
+      options.ca = *value;
+    } else if (name == "--trust-first") {
+      options.trust_first = true;
+    } else if (name == "--insecure") {
+      options.insecure = value.value_or("yes");
+      if (value && *value != "force") return bad_option("--insecure takes nothing, or =force");
     } else if (name == "--user") {
-      if (*value != "admin") return std::unexpected(Refusal{not_available("a --user other than admin")});
+      if (value->empty()) return bad_option("--user needs NAME");
+      options.user = *value;
     } else if (name == "--json") {
       options.json = true;
     } else if (name == "--keep-going") {
@@ -104,7 +115,8 @@ std::string options_help() {
   std::string text =
       "understudy [options] COMMAND arguments...   one command\n"
       "understudy [options]                        a shell, or a script on standard input\n"
-      "understudy up [--data DIR] [--pairs N]      starts a local cluster; further options go to understudy-nm\n"
+      "understudy up [--data DIR] [--pairs N]      starts a local cluster; further options go to understudy-nm,\n"
+      "                                            --insecure to all servers\n"
       "understudy down [--data DIR]                stops it\n"
       "understudy inspect FILE                     an on-disk file in words\n\noptions:\n";
   for (const OptionSpec& option : kOptions) {

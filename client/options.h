@@ -12,6 +12,10 @@ namespace understudy::client {
 struct ClientOptions {
   std::vector<Address> name_nodes;  // From --nm, else empty.
   std::string data;                 // From --data, else empty.
+  std::string user;                 // From --user, else empty: whoever logged in last.
+  std::string ca;                   // From --ca: a file, or sha256: and a fingerprint.
+  bool trust_first = false;
+  std::string insecure;             // Empty, "yes" or "force".
   bool json = false;
   bool quiet = false;
   bool keep_going = false;

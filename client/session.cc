@@ -19,6 +19,8 @@ constexpr Duration kNameNodeSilence = 5s;
 // A call not answered for so long: is that server still the acting primary?
 constexpr Duration kLookAgain = 200ms;
 constexpr uint32_t kHistoryPage = 500;
+// A token is renewed when it holds no longer than this.
+constexpr Duration kRenewBefore = 6h;
 }  // namespace
 
 Version version_of(const wire::VersionNumber& version) { return {Epoch{version.epoch()}, version.counter()}; }
@@ -43,8 +45,9 @@ Error refusal(Error error, const std::string& path, const wire::Location& locati
 }
 
 Session::Session(Env& env, SessionOptions options)
-    : env_(env), options_(std::move(options)), links_(env, options_.user, options_.name_nodes), client_id_(env.random.next() | 1) {
+    : env_(env), options_(std::move(options)), links_(env, options_.user, options_.name_nodes), client_id_(env.random.next() | 1), dropping_(env.executor) {
   CHECK(!options_.name_nodes.empty());
+  if (!options_.token.empty()) take_token(options_.token);
 }
 
 Session::~Session() = default;
@@ -79,9 +82,107 @@ Task<CallOutcome> Session::ask_name_node_once(uint16_t type, Bytes request, Dura
   co_return outcome;
 }
 
+wire::Right Session::FileCall::right() const {
+  bool looks = type == wire::READ || type == wire::STAT || type == wire::HISTORY || type == wire::LIST_CHECKPOINTS;
+  return looks ? wire::RIGHT_READ : wire::RIGHT_WRITE;
+}
+
+// ---- Who it speaks for -------------------------------------------------------------
+
+void Session::take_token(const Bytes& token) {
+  options_.token = token;
+  links_.set_token(token);
+  // Its text is in the open, behind the key's id and the MAC.
+  constexpr size_t kSignatureSize = 4 + 32;
+  wire::SessionToken session;
+  renew_at_us_ = INT64_MAX;
+  if (token.size() < kSignatureSize || !session.ParseFromString(token.substr(kSignatureSize))) return;
+  renew_at_us_ = session.expires_us() - std::chrono::duration_cast<std::chrono::microseconds>(kRenewBefore).count();
+}
+
+Task<Status> Session::enter(wire::LoginRequest request) {
+  auto asking = ask_name_node(wire::LOGIN, request.SerializeAsString(), Duration(0));
+  auto answer = co_await asking;
+  if (!answer) co_return std::unexpected(std::move(answer).error());
+  wire::LoginReply reply;
+  if (!reply.ParseFromString(answer->message)) co_return std::unexpected(garbled());
+  options_.user = reply.user();
+  take_token(reply.token());
+  renew_at_us_ = env_.clock.wall().time_since_epoch().count() + reply.left_ms() * 1000 / 2;
+  if (options_.keeper) options_.keeper->keep(reply.user(), reply.token());
+  co_return Status{};
+}
+
+Task<Status> Session::login(std::string user, std::string password) {
+  wire::LoginRequest request;
+  request.set_user(user);
+  request.set_password(password);
+  auto entering = enter(std::move(request));
+  CO_RETURN_IF_ERROR(co_await entering);
+  options_.password = std::move(password);
+  locations_.clear();  // They say what another might do.
+  co_return Status{};
+}
+
+// Before a token is over; a failure shows when it is.
+Task<void> Session::renew() {
+  struct Flag {
+    bool& flag;
+    ~Flag() { flag = false; }
+  };
+  entering_ = true;
+  Flag until_done{entering_};
+  wire::LoginRequest request;
+  request.set_token(options_.token);
+  auto entering = enter(std::move(request));
+  auto entered = co_await entering;
+  // Not at every call.
+  if (!entered) renew_at_us_ = env_.clock.wall().time_since_epoch().count() + 60'000'000;
+}
+
+Task<Status> Session::set_password(std::string user, std::string old_password, std::string password) {
+  if (user.empty()) user = options_.user;
+  wire::SetPasswordRequest request;
+  request.set_user(user);
+  request.set_old_password(std::move(old_password));
+  request.set_password(password);
+  auto changing = change(wire::SET_PASSWORD, request);
+  CO_RETURN_IF_ERROR(co_await changing);
+  if (options_.keeper) options_.keeper->password_changed(user);
+  if (user != options_.user) co_return Status{};
+  // It ended the session too.
+  auto entering = login(user, std::move(password));
+  co_return co_await entering;
+}
+
+Task<Result<Reply>> Session::ask_name_node_as_user(uint16_t type, Bytes request, Duration patience) {
+  if (!entering_ && env_.clock.wall().time_since_epoch().count() >= renew_at_us_) {
+    auto renewing = renew();
+    co_await renewing;
+  }
+  if (options_.token.empty() && !options_.password.empty()) {
+    auto entering = login(options_.user, options_.password);
+    CO_RETURN_IF_ERROR(co_await entering);
+  }
+  Bytes token = options_.token;
+  auto asking = ask_name_node(type, request, patience);
+  auto answer = co_await asking;
+  bool refused = !answer && answer.error().code == Code::kUnauthenticated;
+  if (!refused || options_.password.empty()) co_return answer;
+  if (token == options_.token) {
+    auto entering = login(options_.user, options_.password);
+    CO_RETURN_IF_ERROR(co_await entering);
+  }
+  auto again = ask_name_node(type, std::move(request), patience);
+  co_return co_await again;
+}
+
 Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duration patience) {
   bool change = type == wire::CREATE_FOLDER || type == wire::CREATE_LINK || type == wire::REMOVE ||
-                type == wire::MOVE || type == wire::SET_DURABILITY || type == wire::SET_ATTRIBUTES || type == wire::PROMOTE || type == wire::MOVE_PRIMARY || type == wire::REPLACE;
+                type == wire::MOVE || type == wire::SET_ATTRIBUTES || type == wire::SET_DURABILITY || type == wire::PROMOTE ||
+                type == wire::MOVE_PRIMARY || type == wire::REPLACE || type == wire::UNDELETE ||
+                (type >= wire::ADD_USER && type <= wire::ROTATE_KEYS && type != wire::LIST_USERS &&
+                 type != wire::WHO_AM_I && type != wire::LIST_REQUESTS);
   Patience waiting(this, "", change);
   for (;;) {
     Duration attempt = std::min<Duration>(options_.timeout, kNameNodeSilence) + patience;
@@ -91,7 +192,8 @@ Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duratio
     if (outcome.result) co_return std::move(outcome.result);
     // A machine that lost its power says nothing, not even that it forgot the connection.
     if (env_.clock.now() >= silent_at) links_.hang_up(asked);
-    if (!may_pass(outcome.result.error().code)) {
+    Code code = outcome.result.error().code;
+    if (!may_pass(code) || code == Code::kUnauthenticated) {
       co_return std::unexpected(waiting.because(std::move(outcome.result.error())));
     }
     if (outcome.sent) waiting.was_sent();
@@ -110,15 +212,19 @@ Task<Result<wire::Location>> Session::look_up(std::string path, bool follow_link
   co_return std::move(*reply->mutable_location());
 }
 
-Task<Result<wire::Location>> Session::locate(std::string path, Create create, wire::RequestNumber request) {
+Task<Result<wire::Location>> Session::locate(std::string path, Create create, wire::RequestNumber request,
+                                             wire::Right right) {
   if (create != wire::LocateRequest::EXCLUSIVE) {
     auto cached = locations_.find(path);
-    if (cached != locations_.end() && env_.clock.now() < cached->second.until) co_return cached->second.location;
+    bool good = cached != locations_.end() && env_.clock.now() < cached->second.until &&
+                cached->second.location.right() >= static_cast<uint32_t>(right);
+    if (good) co_return cached->second.location;
   }
   wire::LocateRequest question;
   question.set_path(path);
   question.set_create(create);
   question.set_follow_link(true);
+  question.set_right(right);
   if (create != wire::LocateRequest::LOOK_UP) *question.mutable_request() = request;
   auto asking = ask<wire::LocateReply>(wire::LOCATE, question.SerializeAsString());
   auto reply = co_await asking;
@@ -196,7 +302,7 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
   uint64_t made = 0;  // The file whose name this call made.
   for (;;) {
     bool from_cache = call.create != wire::LocateRequest::EXCLUSIVE && locations_.contains(call.path);
-    auto locating = locate(call.path, call.create, create_request);
+    auto locating = locate(call.path, call.create, create_request, call.right());
     auto located = co_await locating;
     if (!located) co_return std::unexpected(patience.because(std::move(located).error()));
     wire::Location location = *std::move(located);
@@ -250,7 +356,7 @@ std::function<Bytes(const wire::Location&)> Session::for_location(Request reques
     promise(&filled, durability_for(location));
     filled.set_file_id(location.file_id());
     filled.set_epoch(location.epoch());
-    if constexpr (requires { filled.mutable_name(); }) *filled.mutable_name() = location.name();
+    if constexpr (requires { filled.mutable_capability(); }) filled.set_capability(location.capability());
     return filled.SerializeAsString();
   };
 }
@@ -273,7 +379,6 @@ Task<Result<wire::VersionReply>> Session::create(std::string path) {
   wire::PutRequest request;
   *request.mutable_request() = next_request();
   request.set_exclusive(true);
-  request.set_user(options_.user);
   FileCall call{std::move(path), wire::LocateRequest::EXCLUSIVE, wire::PUT, for_location(request), {}, true};
   return file_call<wire::VersionReply>(std::move(call));
 }
@@ -284,7 +389,6 @@ Task<Result<wire::VersionReply>> Session::put(std::string path, Bytes content, A
   *request.mutable_request() = next_request();
   request.set_mode(attributes.mode);
   request.set_modified_us(attributes.modified_us);
-  request.set_user(options_.user);
   FileCall call{std::move(path), wire::LocateRequest::IF_MISSING, wire::PUT, for_location(request), std::move(content),
                 true};
   return file_call<wire::VersionReply>(std::move(call));
@@ -294,7 +398,6 @@ Task<Result<wire::VersionReply>> Session::append(std::string path, Bytes content
   CHECK(content.size() <= kChunkSizeMax);
   wire::AppendRequest request;
   *request.mutable_request() = next_request();
-  request.set_user(options_.user);
   FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::APPEND, for_location(request), std::move(content),
                 true};
   return file_call<wire::VersionReply>(std::move(call));
@@ -312,7 +415,6 @@ Task<Result<wire::StatReply>> Session::stat(std::string path, bool count_words) 
 Task<Result<wire::VersionReply>> Session::undo(std::string path) {
   wire::UndoRequest request;
   *request.mutable_request() = next_request();
-  request.set_user(options_.user);
   FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::UNDO, for_location(request), {}, true};
   return file_call<wire::VersionReply>(std::move(call));
 }
@@ -320,7 +422,6 @@ Task<Result<wire::VersionReply>> Session::undo(std::string path) {
 Task<Result<wire::VersionReply>> Session::checkpoint(std::string path, std::string tag) {
   wire::CheckpointRequest request;
   *request.mutable_request() = next_request();
-  request.set_user(options_.user);
   request.set_tag(std::move(tag));
   FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::CHECKPOINT, for_location(request), {}, true};
   return file_call<wire::VersionReply>(std::move(call));
@@ -329,7 +430,6 @@ Task<Result<wire::VersionReply>> Session::checkpoint(std::string path, std::stri
 Task<Result<wire::VersionReply>> Session::revert(std::string path, std::string tag) {
   wire::RevertRequest request;
   *request.mutable_request() = next_request();
-  request.set_user(options_.user);
   request.set_tag(std::move(tag));
   FileCall call{std::move(path), wire::LocateRequest::LOOK_UP, wire::REVERT, for_location(request), {}, true};
   return file_call<wire::VersionReply>(std::move(call));
@@ -352,10 +452,14 @@ Task<Result<wire::HistoryReply>> Session::history(std::string path, Version befo
 
 // ---- Editing a sentence --------------------------------------------------------------
 
-Task<Result<Session::Edit>> Session::edit_open(std::string path, uint64_t sentence) {
+Task<Result<Session::Edit>> Session::edit_open(std::string path, uint64_t sentence, std::optional<Edit> before) {
   wire::EditOpenRequest request;
   request.set_sentence(sentence);
-  request.set_user(options_.user);
+  if (before) {
+    request.set_sentence(before->opened.sentence());
+    *request.mutable_version() = before->opened.version();
+    request.set_session(before->opened.session());
+  }
   FileCall call{path, wire::LocateRequest::LOOK_UP, wire::EDIT_OPEN, for_location(request), {}, false};
   auto calling = on_primary(std::move(call));
   auto answer = co_await calling;
@@ -367,61 +471,36 @@ Task<Result<Session::Edit>> Session::edit_open(std::string path, uint64_t senten
   co_return edit;
 }
 
-namespace {
-
-// What is not an answer of the server about the edit itself ends the editing.
-Error edit_lost(Error error) {
-  if (!may_pass(error.code)) return error;
-  return {Code::kUnavailable, "the server of this edit was lost (" + error.message + "); nothing was changed, WRITE again"};
-}
-
-}  // namespace
-
-Task<Result<wire::EditInsertReply>> Session::edit_insert(Edit edit, uint64_t word, Bytes content) {
+Task<CallOutcome> Session::edit_insert(Edit edit, uint64_t word, Bytes content) {
   wire::EditInsertRequest request;
   request.set_session(edit.opened.session());
   request.set_word(word);
   request.set_content(std::move(content));
-  auto outcome = co_await links_.call(edit.location.primary().address(), wire::EDIT_INSERT, request.SerializeAsString(), {}, options_.timeout);
-  if (!outcome.result) co_return std::unexpected(edit_lost(std::move(outcome.result.error())));
-  wire::EditInsertReply reply;
-  if (!reply.ParseFromString(outcome.result->message)) co_return std::unexpected(garbled());
-  co_return reply;
+  return call_watched(edit.path, edit.location, wire::EDIT_INSERT, request.SerializeAsString(), {});
 }
 
-Task<Result<wire::VersionReply>> Session::edit_commit(Edit edit) {
+Task<CallOutcome> Session::edit_commit(Edit edit, wire::RequestNumber number) {
   wire::EditCommitRequest request;
   request.set_session(edit.opened.session());
-  *request.mutable_request() = next_request();
-  request.set_file_id(edit.location.file_id());
-  request.set_epoch(edit.location.epoch());
-  // The sentence was opened a while ago: what its folder says now counts.
-  auto locating = locate(edit.path, wire::LocateRequest::LOOK_UP, {});
+  *request.mutable_request() = number;
+  // The sentence was opened a while ago: what its folder says now counts, and the old capability may be over.
+  auto locating = locate(edit.path, wire::LocateRequest::LOOK_UP, {}, wire::RIGHT_WRITE);
   auto located = co_await locating;
-  request.set_durability(durability_for(located ? *located : edit.location));
-  Bytes message = request.SerializeAsString();
-  auto outcome = co_await call_watched(edit.path, edit.location, wire::EDIT_COMMIT, message, {});
-  if (!outcome.result && !may_pass(outcome.result.error().code)) {
-    co_return std::unexpected(std::move(outcome.result.error()));
-  }
-  if (!outcome.result) {
-    // The edit is gone with its connection, but it may have been committed before: a
-    // repeat of the request gets that answer.
-    std::string reason = std::move(outcome.result.error().message);
-    if (!outcome.sent) co_return fail(Code::kUnavailable, reason + "; nothing was changed, WRITE again");
-    FileCall call{edit.path, wire::LocateRequest::LOOK_UP, wire::EDIT_COMMIT, for_location(request), {}, true};
-    auto calling = on_primary(std::move(call));
-    auto answer = co_await calling;
-    if (!answer) {
-      co_return fail(Code::kUnavailable, "outcome unknown: " + reason + "; READ the file before you repeat it");
-    }
-    outcome.result = std::move(answer->reply);
-  }
+  if (!located && located.error().code == Code::kDenied) co_return CallOutcome{std::unexpected(located.error()), false};
+  bool same = located && located->file_id() == edit.location.file_id() && located->epoch() == edit.location.epoch();
+  Bytes message = for_location(request)(same ? *located : edit.location);
+  auto outcome = co_await call_watched(edit.path, edit.location, wire::EDIT_COMMIT, std::move(message), {});
   wire::VersionReply reply;
-  if (!reply.ParseFromString(outcome.result->message)) co_return std::unexpected(garbled());
-  saw(edit.location.file_id(), reply.version());
-  reply.set_file_id(edit.location.file_id());
-  co_return reply;
+  if (outcome.result && reply.ParseFromString(outcome.result->message)) saw(edit.location.file_id(), reply.version());
+  co_return outcome;
+}
+
+Task<Result<wire::VersionReply>> Session::edit_committed(Edit edit, wire::RequestNumber number) {
+  wire::EditCommitRequest request;
+  request.set_session(edit.opened.session());
+  *request.mutable_request() = number;
+  FileCall call{edit.path, wire::LocateRequest::LOOK_UP, wire::EDIT_COMMIT, for_location(request), {}, true};
+  return file_call<wire::VersionReply>(std::move(call));
 }
 
 Task<Status> Session::edit_abort(Edit edit) {
@@ -434,5 +513,14 @@ Task<Status> Session::edit_abort(Edit edit) {
   }
   co_return Status{};
 }
+
+Task<void> Session::edit_drop_now(Edit edit) {
+  auto aborting = edit_abort(std::move(edit));
+  static_cast<void>(co_await aborting);
+}
+
+void Session::edit_drop(Edit edit) { dropping_.spawn(edit_drop_now(std::move(edit))); }
+
+Task<void> Session::edit_lost(Edit edit) { return links_.lost(edit.location.primary().address()); }
 
 }  // namespace understudy::client

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -19,15 +20,30 @@
 #include "client/transfer.h"
 #include "common/env/env.h"
 #include "common/env/task.h"
+#include "common/wire/identity.pb.h"
 #include "common/wire/understudy.pb.h"
 
 namespace understudy::client {
 
 enum class ReadFrom : uint8_t { kPrimary, kAny, kBackup };
 
+// Where a user's tokens are kept between programs.
+class TokenKeeper {
+ public:
+  virtual ~TokenKeeper() = default;
+  // A log-in, or a renewal.
+  virtual void keep(const std::string& user, const Bytes& token) = 0;
+  virtual void password_changed(const std::string& user) = 0;
+};
+
 struct SessionOptions {
   std::vector<Address> name_nodes;
+  // Who it speaks for, by a token or a password; with neither the name node refuses all but
+  // login(). The token is renewed in time; the password logs in again when it is over.
   std::string user = "admin";
+  Bytes token;
+  std::string password;
+  TokenKeeper* keeper = nullptr;  // Outlives the session.
   Duration timeout = std::chrono::seconds(30);  // Without progress, not in all.
   ReadFrom read_from = ReadFrom::kPrimary;
   bool sync = false;  // Every write with durability sync, whatever its folder says.
@@ -61,6 +77,11 @@ class Session {
   Env& env() { return env_; }
   const SessionOptions& options() const { return options_; }
 
+  // Becomes that user. UNAUTHENTICATED leaves the session as it was.
+  Task<Status> login(std::string user, std::string password);
+  // An empty user: the session's own.
+  Task<Status> set_password(std::string user, std::string old_password, std::string password);
+
   // For the request field of a change.
   wire::RequestNumber next_request();
 
@@ -68,7 +89,7 @@ class Session {
   // `patience`: how long the name node may take by the call's own nature (WAIT).
   template <class ReplyMessage>
   Task<Result<ReplyMessage>> ask(wire::MessageType type, Bytes request, Duration patience = Duration(0)) {
-    auto reply = co_await ask_name_node(type, std::move(request), patience);
+    auto reply = co_await ask_name_node_as_user(type, std::move(request), patience);
     if (!reply) co_return std::unexpected(std::move(reply).error());
     ReplyMessage message;
     if (!message.ParseFromString(reply->message)) co_return std::unexpected(garbled());
@@ -108,17 +129,28 @@ class Session {
   Task<Result<wire::VersionReply>> upload(std::string path, Source* source, UploadOptions options);
   Task<Result<ReadAnswer>> download(std::string path, DownloadOptions options, Sink* sink);
 
-  // ---- The editing of a sentence. It lives at one server and ends with it: every
-  // failure behind edit_open() but an edit's own refusal drops it.
+  // ---- The editing of a sentence, as client/sentence_edit.h goes about it. It lives at one
+  // server, bound to one connection, and ends with either.
   struct Edit {
     std::string path;
     wire::Location location;
     wire::EditOpenReply opened;
   };
-  Task<Result<Edit>> edit_open(std::string path, uint64_t sentence);
-  Task<Result<wire::EditInsertReply>> edit_insert(Edit edit, uint64_t word, Bytes content);
-  Task<Result<wire::VersionReply>> edit_commit(Edit edit);
+  // `before`: the same sentence as it was opened before and lost.
+  Task<Result<Edit>> edit_open(std::string path, uint64_t sentence, std::optional<Edit> before);
+  Task<CallOutcome> edit_insert(Edit edit, uint64_t word, Bytes content);
+  // A repeat of `request` gets the first answer, also at another server than the edit's.
+  Task<CallOutcome> edit_commit(Edit edit, wire::RequestNumber request);
+  Task<Result<wire::VersionReply>> edit_committed(Edit edit, wire::RequestNumber request);
   Task<Status> edit_abort(Edit edit);
+  // As edit_abort(), by itself.
+  void edit_drop(Edit edit);
+  // Until its connection is gone.
+  Task<void> edit_lost(Edit edit);
+
+  // Goes on until it is answered, or for the timeout without progress (session_internal.h).
+  class Patience;
+  static Error garbled();
 
  private:
   using Create = wire::LocateRequest::Create;
@@ -135,13 +167,12 @@ class Session {
     std::function<Bytes(const wire::Location&)> message;  // For the file at that location.
     Bytes body;
     bool change = false;
+    wire::Right right() const;
   };
   struct FileReply {
     Reply reply;
     wire::Location location;
   };
-  // Goes on until it is answered, or for options_.timeout without progress.
-  class Patience;
   // Calls under way at once; whoever waits is told when one ends.
   struct Waiting;
   // An upload under way: its chunks on their way to one acting primary.
@@ -156,7 +187,12 @@ class Session {
 
   Task<Result<Reply>> ask_name_node(uint16_t type, Bytes request, Duration patience);
   Task<CallOutcome> ask_name_node_once(uint16_t type, Bytes request, Duration timeout);
-  Task<Result<wire::Location>> locate(std::string path, Create create, wire::RequestNumber request);
+  Task<Result<Reply>> ask_name_node_as_user(uint16_t type, Bytes request, Duration patience);
+  // From the cache, if what is there gives `right`.
+  Task<Result<wire::Location>> locate(std::string path, Create create, wire::RequestNumber request, wire::Right right);
+  Task<Status> enter(wire::LoginRequest request);
+  Task<void> renew();
+  void take_token(const Bytes& token);
   // Whether another server serves the file now than `known` says; one quick question.
   Task<bool> has_moved(std::string path, wire::Location known);
   Task<void> take_back(uint64_t file_id);
@@ -174,18 +210,21 @@ class Session {
                           DownloadOptions options);
   Task<void> deliver(Waiting* waiting, size_t slot, Address address, uint16_t type, Bytes message, Bytes body);
   wire::Durability durability_for(const wire::Location& location) const;
+  Task<void> edit_drop_now(Edit edit);
   void saw(uint64_t file_id, const wire::VersionNumber& version);
   Version seen(uint64_t file_id) const;
-  static Error garbled();
 
   Env& env_;
   SessionOptions options_;
   Links links_;
   size_t name_node_ = 0;  // Which of options_.name_nodes answered last.
+  int64_t renew_at_us_ = INT64_MAX;  // By this machine's clock; about is enough.
+  bool entering_ = false;
   uint64_t client_id_;
   uint64_t sequence_ = 0;
   std::unordered_map<std::string, Cached> locations_;
   std::unordered_map<uint64_t, Version> seen_;
+  TaskGroup dropping_;  // Last: its tasks use the rest.
 };
 
 Version version_of(const wire::VersionNumber& version);

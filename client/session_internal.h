@@ -9,9 +9,10 @@
 
 namespace understudy::client {
 
-// Refusals that another attempt may not meet.
+// A storage server's refusals that another attempt, behind another look at the name
+// node, may not meet. UNAUTHENTICATED there: what the name node gave out is not good any more.
 inline bool may_pass(Code code) {
-  return code == Code::kUnavailable || code == Code::kStaleEpoch || code == Code::kMoved;
+  return code == Code::kUnavailable || code == Code::kStaleEpoch || code == Code::kMoved || code == Code::kUnauthenticated;
 }
 
 // A storage server's refusal in the asker's words. Servers know a file by its id, the

@@ -4,7 +4,9 @@
 
 #include <deque>
 
+#include "client/chunked_source.h"
 #include "client/session_internal.h"
+#include "common/base/chunk_cutter.h"
 #include "common/base/chunk_hash.h"
 #include "common/base/path.h"
 
@@ -12,6 +14,8 @@ namespace understudy::client {
 namespace {
 
 // How often an upload or download begins anew before it gives up.
+// A good while before it expires.
+constexpr Duration kCapabilityGood = std::chrono::seconds(20);
 constexpr int kRestartsMax = 5;
 
 }  // namespace
@@ -20,12 +24,14 @@ constexpr int kRestartsMax = 5;
 
 struct Session::Staging {
   Staging(Env& env, Source* source, Progress progress)
-      : source(source), progress(std::move(progress)), window(env.executor, kWindowChunks), tasks(env.executor) {}
+      : source(source), progress(std::move(progress)), window(env.executor, kStagedAtOnce), tasks(env.executor) {}
   Source* source;
   Progress progress;
   uint64_t chunks = 0;
   uint64_t size_bytes = 0;
   uint64_t staged_bytes = 0;
+  Bytes capability;          // A long upload outlives those that it began with.
+  Instant capability_until{};
   std::optional<Error> failed;  // MOVED: all again at another server.
   Semaphore window;
   TaskGroup tasks;  // Last: its tasks use the rest.
@@ -40,6 +46,14 @@ Task<void> Session::stage_chunk(std::string path, wire::Location location, uint6
   request.set_index(index);
   Patience patience(this, printable(path), false);
   while (!staging->failed) {
+    if (env_.clock.now() >= staging->capability_until) {
+      staging->capability_until = env_.clock.now() + kCapabilityGood;
+      auto locating = locate(path, wire::LocateRequest::LOOK_UP, {}, wire::RIGHT_WRITE);
+      auto now = co_await locating;
+      bool same = now && now->file_id() == location.file_id() && now->epoch() == location.epoch();
+      staging->capability = same ? now->capability() : location.capability();
+    }
+    request.set_capability(staging->capability);
     auto outcome = co_await call_watched(path, location, wire::STAGE, request.SerializeAsString(), chunk);
     if (outcome.result) {
       staging->staged_bytes += chunk.size();
@@ -62,23 +76,35 @@ Task<void> Session::stage_chunk(std::string path, wire::Location location, uint6
   staging->window.release(1);
 }
 
+namespace {
+
+// A part of the source, and where the first chunk in it ends; shared with the worker that looks.
+struct Cutting {
+  Bytes bytes;
+  size_t begin = 0;
+  size_t cut = 0;
+};
+
+}  // namespace
+
+// The chunks are cut where the content says, so that what is there already is not stored again.
 Task<Status> Session::stage_all(std::string path, wire::Location location, uint64_t upload_id, Staging* staging) {
+  ChunkedSource source(env_, staging->source);
   uint64_t index = 0;
   uint64_t size = 0;
-  for (;; ++index) {
-    auto reading = staging->source->read(size, kChunkSizeMax);
-    auto chunk = co_await reading;
-    if (!chunk) co_return std::unexpected(std::move(chunk).error());
-    bool last = chunk->size() < kChunkSizeMax;
-    size += chunk->size();
-    if (!chunk->empty()) {
+  bool more = true;
+  while (more && !staging->failed) {
+    auto cutting = source.next();
+    auto chunks = co_await cutting;
+    if (!chunks) co_return std::unexpected(std::move(chunks).error());
+    more = !chunks->empty();
+    for (Bytes& chunk : *chunks) {
       auto room = staging->window.acquire(1);
       co_await room;
       if (staging->failed) break;
-      staging->tasks.spawn(stage_chunk(path, location, upload_id, index, *std::move(chunk), staging));
-      if (last) ++index;
+      size += chunk.size();
+      staging->tasks.spawn(stage_chunk(path, location, upload_id, index++, std::move(chunk), staging));
     }
-    if (last) break;
   }
   auto ended = staging->tasks.join();
   co_await ended;
@@ -105,7 +131,6 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
   commit.set_append(options.append);
   commit.set_mode(options.attributes.mode);
   commit.set_modified_us(options.attributes.modified_us);
-  commit.set_user(options_.user);
   auto create = options.append ? wire::LocateRequest::LOOK_UP : wire::LocateRequest::IF_MISSING;
   auto create_request = next_request();
   uint64_t upload_id = env_.random.next() | 1;
@@ -114,7 +139,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
   std::optional<wire::Location> staged_at;
   uint64_t made = 0;  // The file whose name this upload made.
   for (int restarts = 0; restarts <= kRestartsMax;) {
-    auto locating = locate(path, create, create_request);
+    auto locating = locate(path, create, create_request, wire::RIGHT_WRITE);
     auto located = co_await locating;
     if (!located) co_return std::unexpected(patience.because(std::move(located).error()));
     wire::Location location = *std::move(located);
@@ -126,6 +151,8 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
     bool reachable = location.epoch() != 0 && !location.primary().address().empty();
     if (reachable && (!staged_at || staged_at->file_id() != location.file_id())) {
       Staging staging(env_, source, options.progress);
+      staging.capability = location.capability();
+      staging.capability_until = env_.clock.now() + kCapabilityGood;
       auto stage = stage_all(path, location, upload_id, &staging);
       auto staged = co_await stage;
       if (staged) {
@@ -148,7 +175,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
       commit.set_file_id(location.file_id());
       commit.set_epoch(location.epoch());
       commit.set_durability(durability_for(location));
-      *commit.mutable_name() = location.name();
+      commit.set_capability(location.capability());
       auto outcome = co_await call_watched(path, location, wire::COMMIT, commit.SerializeAsString(), {});
       if (outcome.result) {
         wire::VersionReply reply;
@@ -198,6 +225,7 @@ Task<CallOutcome> Session::read_hedged(std::string path, wire::Location location
   }
   wire::ReadRequest request;
   request.set_file_id(location.file_id());
+  request.set_capability(location.capability());
   request.set_offset(want.offset);
   request.set_length(want.length);
   if (want.version) {
@@ -259,7 +287,7 @@ Task<Result<ReadAnswer>> Session::read(std::string path, ReadWant want) {
   bool looked_afresh = false;
   for (;;) {
     bool from_cache = locations_.contains(path);
-    auto locating = locate(path, wire::LocateRequest::LOOK_UP, {});
+    auto locating = locate(path, wire::LocateRequest::LOOK_UP, {}, wire::RIGHT_READ);
     auto located = co_await locating;
     if (!located) co_return std::unexpected(std::move(located).error());
     wire::Location location = *std::move(located);

@@ -12,7 +12,8 @@
 
 namespace understudy::client {
 
-inline constexpr uint32_t kWindowChunks = 8;
+inline constexpr uint32_t kWindowChunks = 8;    // Of a download, of kChunkSizeMax each.
+inline constexpr uint32_t kStagedAtOnce = 24;  // Of an upload, of any size up to that.
 
 struct Attributes {
   uint32_t mode = 0;        // Permission bits; 0: as before.

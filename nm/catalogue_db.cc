@@ -86,6 +86,13 @@ Bytes Catalogue::apply_to_transaction(uint64_t index, BytesView bytes) {
     if (auto first = store_->answer(request)) {
       wire::CommandOutcome outcome;
       if (!outcome.ParseFromString(*first)) broken({Code::kCorrupt, "an answer in the catalogue cannot be read"});
+      // Answers of an earlier format tell no asker.
+      if (!outcome.asker().empty() && outcome.asker() != command.user()) {
+        outcome.Clear();
+        outcome.set_code(static_cast<uint32_t>(Code::kDenied));
+        outcome.set_message("this request was another user's");
+        return serialized(outcome);
+      }
       outcome.set_repeat(true);
       return serialized(outcome);
     }
@@ -93,6 +100,7 @@ Bytes Catalogue::apply_to_transaction(uint64_t index, BytesView bytes) {
   Change change{.index = index, .now_us = cluster.time_us, .user = command.user()};
   change.outcome.set_raft_index(index);
   dispatch(command, change);
+  change.outcome.set_asker(command.user());
   Bytes outcome = serialized(change.outcome);
   if (!change.refused()) {
     if (request) store_->put_answer(index, request, change.now_us, outcome);
@@ -114,6 +122,12 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
   using C = wire::Command;
   switch (command.change_case()) {
     case C::kInitCluster: return init_cluster(command.init_cluster(), change);
+    case C::kAddUser: return add_user(command.add_user(), change);
+    case C::kSetPassword: return set_password(command.set_password(), change);
+    case C::kAddKeys: return add_keys(command.add_keys(), change);
+    case C::kSetAccess: return set_access(command.set_access(), change);
+    case C::kAskAccess: return ask_access(command.ask_access(), change);
+    case C::kAnswerAccess: return answer_access(command.answer_access(), change);
     case C::kCreateFile: return create_file(command.create_file(), change);
     case C::kCreateFolder: return create_folder(command.create_folder(), change);
     case C::kCreateLink: return create_link(command.create_link(), change);
@@ -140,6 +154,9 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kSetDurability: return set_durability(command.set_durability(), change);
     case C::kAddHints: return add_hints(command.add_hints(), change);
     case C::kDropHints: return drop_hints(command.drop_hints(), change);
+    case C::kAddJoinToken: return add_join_token(command.add_join_token(), change);
+    case C::kDropJoinToken: return drop_join_token(command.drop_join_token(), change);
+    case C::kSetServerKey: return set_server_key(command.set_server_key(), change);
     case C::kAddEvents: return;
     case C::kNoteLease: return note_lease(command.note_lease());
     default: break;  // Also those whose code is yet to come.

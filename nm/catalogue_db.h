@@ -26,18 +26,25 @@
 #include "common/env/task.h"
 #include "nm/catalogue_store.h"
 #include "nm/catalogue_types.h"
+#include "nm/people_store.h"
 
 namespace understudy {
 
 namespace wire {
 class AddHints;
 class AddJobs;
+class AddJoinToken;
+class AddKeys;
+class AddUser;
+class AnswerAccess;
 class AnnounceItem;
+class AskAccess;
 class Announced;
 class BeginEpoch;
 class Command;
 class CommandOutcome;
 class CreateFile;
+class DropJoinToken;
 class CreateFolder;
 class CreateLink;
 class DropHints;
@@ -61,9 +68,21 @@ class UndeleteIntent;
 class ForgetDeleted;
 class PreferPrimary;
 class ReplaceServer;
+class SetAccess;
 class SetAttributes;
 class SetDurability;
+class SetPassword;
+class SetServerKey;
 }  // namespace wire
+
+// The administrator that a cluster begins with, and that stays one.
+inline constexpr char kFirstUser[] = "admin";
+// The users of an access list that go with every version of a file; of longer lists the first.
+inline constexpr uint32_t kNameRecordListMax = 64;
+inline constexpr uint32_t kAccessListMax = 10'000;
+
+// INVALID.
+Status check_user_name(std::string_view name);
 
 class Catalogue {
  public:
@@ -95,6 +114,9 @@ class Catalogue {
   bool is_under(FileId id, FileId folder);
   // NOT_FOLDER, NOT_FOUND. At most `limit` entries with names behind `after`.
   Result<std::vector<Node>> list_folder(std::string_view path, std::string_view after, uint32_t limit);
+  std::vector<Node> children(FileId folder, std::string_view after, uint32_t limit) {
+    return answered(store_->children(folder, after, limit));
+  }
   struct Page {
     struct Found {
       std::string path;
@@ -126,6 +148,24 @@ class Catalogue {
   // What has its name again, and nothing more yet.
   std::vector<Node> returning_files(uint32_t limit);
 
+  // ---- People. An empty name is the name node itself, which may do everything.
+  bool is_administrator(std::string_view name);
+  Right right_of(const Node& node, std::string_view user);
+  // DENIED, with what to do, unless the user has that right.
+  Status check_right(const Node& node, std::string_view path, std::string_view user, Right wanted);
+  std::optional<UserRow> user(std::string_view name) { return answered(store_->people().user(name)); }
+  std::vector<UserRow> users(std::string_view after, uint32_t limit) { return answered(store_->people().users(after, limit)); }
+  std::vector<AccessRow> access_list(FileId object, std::string_view after, uint32_t limit) {
+    return answered(store_->people().access_list(object, after, limit));
+  }
+  std::vector<AccessRequestRow> access_requests(std::string_view user, uint64_t after, uint32_t limit) {
+    return answered(store_->people().requests(user, after, limit));
+  }
+  // Newest first; of a pair's capabilities, or of sessions (no pair).
+  std::vector<KeyRow> keys(std::string_view pair) { return answered(store_->people().keys(pair)); }
+  // Grows when a user or a key has changed: what was made of them is to be made anew.
+  uint64_t people_changes() const { return people_changes_; }
+
   // ---- The cluster.
   const std::string& cluster_id() const { return store_->cluster.cluster_id; }
   uint64_t files() const { return store_->cluster.files; }
@@ -138,6 +178,10 @@ class Catalogue {
   const Server* server(ServerId id) const;
   const Pair* pair(std::string_view name) const { return store_->pair_named(name); }
   const Pair* pair(PairId id) const;
+
+  // ---- Who may be a server.
+  std::vector<JoinTokenRow> join_tokens() { return answered(store_->join_tokens()); }
+  std::optional<ServerKeyRow> server_key(const std::string& server) { return answered(store_->server_key(server)); }
 
   // ---- Jobs.
   std::vector<Job> jobs(ServerId target, uint64_t after_sequence, uint32_t limit);
@@ -227,6 +271,16 @@ class Catalogue {
   void create_link(const wire::CreateLink& command, Change& change);
   void move(const wire::MoveNode& command, Change& change);
   void set_attributes(const wire::SetAttributes& command, Change& change);
+  // catalogue_people.cc
+  void add_user(const wire::AddUser& command, Change& change);
+  void set_password(const wire::SetPassword& command, Change& change);
+  void add_keys(const wire::AddKeys& command, Change& change);
+  void set_access(const wire::SetAccess& command, Change& change);
+  void change_access(const Node& there, const std::string& user, Right after, Change& change);
+  void ask_access(const wire::AskAccess& command, Change& change);
+  void answer_access(const wire::AnswerAccess& command, Change& change);
+  Status check_right(FileId folder, std::string_view user, Right wanted);
+  void inherit(FileId folder, const Node& made, const Change& change);
   // catalogue_removal.cc
   void remove_intent(const wire::RemoveIntent& command, Change& change);
   void remove_done(const wire::RemoveDone& command, Change& change);
@@ -255,6 +309,11 @@ class Catalogue {
   void replace_server(const wire::ReplaceServer& command, Change& change);
   void note_lease(const wire::NoteLease& command);
   void prefer_primary(const wire::PreferPrimary& command, Change& change);
+  // catalogue_trust.cc
+  void add_join_token(const wire::AddJoinToken& command, Change& change);
+  void drop_join_token(const wire::DropJoinToken& command, Change& change);
+  void set_server_key(const wire::SetServerKey& command, Change& change);
+  void forget_server_key(const std::string& server);
   // catalogue_jobs.cc
   void announced(const wire::Announced& command, Change& change);
   void jobs_done(const wire::JobsDone& command, Change& change);
@@ -284,6 +343,7 @@ class Catalogue {
   // Applied, not committed yet: index and command.
   std::deque<std::pair<uint64_t, Bytes>> uncommitted_;
   std::optional<TimerId> commit_timer_;
+  uint64_t people_changes_ = 1;
   // Folder paths without links in them; emptied when a folder moves, or it is full.
   std::unordered_map<std::string, FileId> folder_cache_;
 };

@@ -43,11 +43,15 @@ void Catalogue::undelete_intent(const wire::UndeleteIntent& command, Change& cha
   }
   if (!found) return change.refuse(found.error());
   if (found->there && found->there->state == NodeState::kReturning) {
+    if (auto may = check_right(*found->there, command.path(), change.user, Right::kOwn); !may) return change.refuse(may.error());
     change.outcome.set_object_id(number(found->there->id));  // Somebody began it, and did not come to the end.
     return;
   }
   if (found->there) {
     return change.refuse(Code::kExists, shown + ": the name is taken; MOVE what has it away first");
+  }
+  if (deleted->owner != change.user && !is_administrator(change.user)) {
+    return change.refuse(Code::kDenied, shown + ": it was " + deleted->owner + "'s, who may bring it back");
   }
   auto old = store_->dig_up_node(deleted->id);
   if (!old) return change.refuse(Code::kNotFound, shown + ": its name is kept no more");

@@ -257,6 +257,7 @@ void Catalogue::replace_server(const wire::ReplaceServer& command, Change& chang
   Server* server = store_->server_named(command.server());
   if (!server) return change.refuse(Code::kNotFound, command.server() + ": no such server");
   if (!server->store_id.empty()) store_->retired_stores[server->store_id] = server->name;
+  forget_server_key(server->name);
   server->store_id.clear();
   server->replaced = true;
   server->in_sync = false;

@@ -105,6 +105,7 @@ void Catalogue::create_file(const wire::CreateFile& command, Change& change) {
     change.outcome.set_kind(wire::KIND_FILE);
     return;
   }
+  if (auto may = check_right(found->folder, change.user, Right::kWrite); !may) return change.refuse(may.error());
   if (store_->pairs.empty()) {
     return change.refuse(Code::kUnavailable, "no storage server has registered yet; start one and try again");
   }
@@ -116,6 +117,7 @@ void Catalogue::create_file(const wire::CreateFile& command, Change& change) {
   if (!command.owner().empty()) node.owner = command.owner();
   if (command.modified_us()) node.modified_us = command.modified_us();
   store_->insert_node(node);
+  inherit(node.parent, node, change);
   change.outcome.set_object_id(number(node.id));
   change.outcome.set_kind(wire::KIND_FILE);
   change.outcome.set_pair(pair->second.name);
@@ -155,6 +157,7 @@ void Catalogue::create_folder(const wire::CreateFolder& command, Change& change)
     auto prefix = join_path({names->begin(), names->begin() + static_cast<std::ptrdiff_t>(made_from) + 1});
     return change.refuse(Code::kNotFound, shown(prefix) + ": no such folder");
   }
+  if (auto may = check_right(folder, change.user, Right::kWrite); !may) return change.refuse(may.error());
   for (size_t i = made_from; i < names->size(); ++i) {
     Node node = new_node({.folder = folder, .name = (*names)[i]}, NodeKind::kFolder, change);
     if (!command.owner().empty()) node.owner = command.owner();
@@ -163,6 +166,7 @@ void Catalogue::create_folder(const wire::CreateFolder& command, Change& change)
       if (command.modified_us()) node.modified_us = command.modified_us();
     }
     store_->insert_node(node);
+    inherit(node.parent, node, change);
     queue_name(node, change);
     folder = node.id;
   }
@@ -183,6 +187,7 @@ void Catalogue::create_link(const wire::CreateLink& command, Change& change) {
       return change.refuse(found->there->kind == NodeKind::kFolder ? Code::kIsFolder : Code::kExists,
                            shown(command.path()) + ": is there already");
     }
+    if (auto may = check_right(*found->there, command.path(), change.user, Right::kOwn); !may) return change.refuse(may.error());
     Node node = *found->there;
     node.link_target = command.target();
     node.modified_us = command.modified_us() ? command.modified_us() : change.now_us;
@@ -192,6 +197,7 @@ void Catalogue::create_link(const wire::CreateLink& command, Change& change) {
     change.outcome.set_object_id(number(node.id));
     return;
   }
+  if (auto may = check_right(found->folder, change.user, Right::kWrite); !may) return change.refuse(may.error());
   Node node = new_node(*found, NodeKind::kLink, change);
   node.link_target = command.target();
   if (!command.owner().empty()) node.owner = command.owner();
@@ -209,6 +215,7 @@ void Catalogue::move(const wire::MoveNode& command, Change& change) {
   if (!from->there) return change.refuse(no_such(command.from()));
   if (from->there->id == kRootFolder) return change.refuse(Code::kInvalid, "the root cannot be moved");
   if (from->there->state == NodeState::kDeleting) return change.refuse(is_going(command.from()));
+  if (auto may = check_right(*from->there, command.from(), change.user, Right::kOwn); !may) return change.refuse(may.error());
   auto to = place(command.to(), false);
   if (to && to->there && to->there->kind == NodeKind::kLink && to->there->id != from->there->id) {
     to = place(command.to(), true);
@@ -228,6 +235,7 @@ void Catalogue::move(const wire::MoveNode& command, Change& change) {
   change.outcome.set_kind(static_cast<wire::NodeKind>(node.kind));
   if (onto_itself) return;
   if (to->there) return change.refuse(Code::kExists, shown(command.to()) + ": there is such a name already");
+  if (auto may = check_right(node.parent, change.user, Right::kWrite); !may) return change.refuse(may.error());
   if (node.kind == NodeKind::kFolder && is_under(node.parent, node.id)) {
     return change.refuse(Code::kInvalid, shown(command.to()) + ": a folder cannot be moved into itself");
   }
@@ -243,6 +251,7 @@ void Catalogue::set_attributes(const wire::SetAttributes& command, Change& chang
   if (!found) return change.refuse(found.error());
   if (!found->there) return change.refuse(no_such(command.path()));
   if (found->there->id == kRootFolder) return change.refuse(Code::kInvalid, "the root has no attributes");
+  if (auto may = check_right(*found->there, command.path(), change.user, Right::kWrite); !may) return change.refuse(may.error());
   Node node = *found->there;
   if (command.has_mode()) node.mode = command.mode() & 07777;
   if (command.has_modified_us()) node.modified_us = command.modified_us();

@@ -252,6 +252,9 @@ void CatalogueRebuild::insert_object(const std::vector<Seen>& all) {
     node = node_of(name);
     node.created_us = created_us ? created_us : node.modified_us;
   }
+  // Users stand in no server's log; an administrator adds them again, and what they may do is there.
+  for (const auto& user : name.readers()) store_->people().put_access(node.id, user, Right::kRead);
+  for (const auto& user : name.writers()) store_->people().put_access(node.id, user, Right::kWrite);
   insert_named(std::move(node));
 }
 

@@ -25,6 +25,9 @@ void Catalogue::remove_intent(const wire::RemoveIntent& command, Change& change)
   }
   if (there->kind == NodeKind::kFolder) return change.refuse(Code::kIsFolder, printable(there->name) + ": is a folder");
   if (there->kind == NodeKind::kLink) return change.refuse(Code::kInvalid, printable(there->name) + ": is a link");
+  if (auto may = check_right(*there, command.object_id() != 0 ? there->name : command.path(), change.user, Right::kOwn); !may) {
+    return change.refuse(may.error());
+  }
   Node node = *there;
   if (node.state != NodeState::kDeleting) {
     node.state = NodeState::kDeleting;
@@ -115,6 +118,7 @@ void Catalogue::remove_folder(const wire::RemoveFolder& command, Change& change)
   if (there.kind != NodeKind::kFolder) {
     return change.refuse(Code::kNotFolder, printable(command.path()) + ": is no folder");
   }
+  if (auto may = check_right(there, command.path(), change.user, Right::kOwn); !may) return change.refuse(may.error());
   change.outcome.set_object_id(number(there.id));
   change.outcome.set_kind(wire::KIND_FOLDER);
   change.outcome.set_count(1);
@@ -144,6 +148,7 @@ void Catalogue::remove_link(const wire::RemoveLink& command, Change& change) {
   if (found->there->kind == NodeKind::kFile) {
     return change.refuse(Code::kInvalid, printable(command.path()) + ": is a file, no link");
   }
+  if (auto may = check_right(*found->there, command.path(), change.user, Right::kOwn); !may) return change.refuse(may.error());
   change.outcome.set_object_id(number(found->there->id));
   change.outcome.set_kind(wire::KIND_LINK);
   change.outcome.set_count(1);

@@ -48,7 +48,7 @@ CREATE TABLE events(id INTEGER PRIMARY KEY, content BLOB NOT NULL);
 
 // kSteps[i] makes format i + 2 of format i + 1. They run in one transaction when a
 // database is opened, a new one's too.
-constexpr const char* kSteps[] = {
+const char* const kSteps[] = {
     // 2: who is to act as primary, where an operator said so.
     "ALTER TABLE pairs ADD COLUMN preferred INTEGER NOT NULL DEFAULT 0",
     // 3: deleted files that can come back (state 3), and where folders were that hang under the trash.
@@ -69,6 +69,12 @@ constexpr const char* kSteps[] = {
     "  sync INTEGER NOT NULL, PRIMARY KEY(target, object, epoch, counter)) WITHOUT ROWID;"
     "CREATE INDEX hints_by_age ON hints(target, created_us);"
     "CREATE INDEX hints_by_place ON hints(name_node, sync, first_lsn);",
+    // 6: users, access lists, keys.
+    kPeopleSchema,
+    // 7: who may join, and whose key a name belongs to.
+    "CREATE TABLE join_tokens(id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, expires_us INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE server_keys(server TEXT PRIMARY KEY, key BLOB NOT NULL, previous BLOB NOT NULL, authority BLOB NOT NULL,"
+    "  expires_us INTEGER NOT NULL) WITHOUT ROWID",
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 
@@ -411,6 +417,7 @@ void CatalogueStore::update_node(const Node& old, const Node& node) {
 }
 
 void CatalogueStore::erase_node(const Node& node) {
+  people_.forget(node.id);
   auto erase = db_->statement("DELETE FROM nodes WHERE id = ?1");
   erase.bind(number(node.id));
   run(erase);
@@ -516,6 +523,7 @@ uint64_t CatalogueStore::forget_deleted(int64_t before_us, uint32_t limit) {
       erase.bind(id);
       run(erase);
     }
+    people_.forget(FileId{id});
   }
   return ids.size();
 }

@@ -17,6 +17,7 @@
 
 #include "common/sqlite/sqlite_db.h"
 #include "nm/catalogue_types.h"
+#include "nm/people_store.h"
 
 namespace understudy {
 
@@ -37,6 +38,19 @@ struct ClusterRow {
 struct EventRow {
   uint64_t id = 0;
   std::string content;           // A serialized wire::Event.
+};
+
+struct JoinTokenRow {
+  std::string id;
+  Bytes secret_hash;
+  int64_t expires_us = 0;
+};
+
+struct ServerKeyRow {
+  Bytes key;                     // SHA-256 of the key that the server's name belongs to; empty: nobody's, since a REPLACE.
+  Bytes previous;                // The one before, which counts until the next.
+  Bytes authority;               // Fingerprint of the one that signed its certificate.
+  int64_t expires_us = 0;        // The certificate.
 };
 
 class CatalogueStore {
@@ -114,16 +128,28 @@ class CatalogueStore {
   void put_hint(const Hint& hint);
   void erase_hint(const Hint& hint);
 
+  PeopleStore& people() { return people_; }
+
   std::optional<Bytes> answer(RequestId request);
   void put_answer(uint64_t index, RequestId request, int64_t time_us, BytesView outcome);
   void prune_answers(int64_t before_us, uint32_t limit);
+
+  // catalogue_store_trust.cc
+  std::vector<JoinTokenRow> join_tokens();
+  void put_join_token(const JoinTokenRow& token);
+  void erase_join_token(const std::string& id);
+  std::optional<ServerKeyRow> server_key(const std::string& server);
+  void put_server_key(const std::string& server, const ServerKeyRow& row);
 
   void put_event(uint64_t id, BytesView content);
   std::vector<EventRow> events(uint64_t after, uint32_t limit);
   void prune_events(uint64_t below_id);
 
  private:
-  explicit CatalogueStore(std::unique_ptr<SqliteDb> db) : db_(std::move(db)) {}
+  explicit CatalogueStore(std::unique_ptr<SqliteDb> db)
+      : db_(std::move(db)), people_(db_.get(), [this](const Error& error) {
+          if (!error_) error_ = error;
+        }) {}
   Status prepare(const std::string& new_database_id);
   Status load();
   bool note(const Status& status);
@@ -135,6 +161,7 @@ class CatalogueStore {
   Status load_durability();
 
   std::unique_ptr<SqliteDb> db_;
+  PeopleStore people_;
   std::string database_id_;
   std::optional<Error> error_;
   // As the database has them: write_back() writes what differs.

@@ -56,11 +56,16 @@ wire::MemberStatus ClusterCalls::member_status(const Pair& pair, const Server& s
   if (const ResyncProgress* progress = failover_->resync_progress(server.name)) {
     status.set_resync_total(progress->files_total);
     status.set_resync_done(progress->files_total - std::min(progress->files_total, progress->files_left));
+    status.set_resync_bytes_total(progress->bytes_total);
+    status.set_resync_bytes_done(progress->bytes_total - std::min(progress->bytes_total, progress->bytes_left));
+    auto left = progress->time_left(env_.clock.now());
+    status.set_resync_left_ms(left ? milliseconds_of(*left) : -1);
   }
   if (const ServerLink* link = links_->find(server.name)) {
     status.set_files(link->last_heartbeat.files());
     status.set_bytes(link->last_heartbeat.bytes());
     status.set_divergent(link->last_heartbeat.divergent());
+    *status.mutable_space() = link->last_heartbeat.space();
     status.set_disk_free_bytes(link->last_heartbeat.disk_free_bytes());
   }
   return status;
@@ -223,11 +228,12 @@ Task<Result<wire::WaitReply>> ClusterCalls::wait_for_pair(PairId id, FileId scop
   }
 }
 
-Task<Result<wire::ExplainReply>> ClusterCalls::explain(wire::ExplainRequest request) {
+Task<Result<wire::ExplainReply>> ClusterCalls::explain(wire::ExplainRequest request, std::string user) {
   auto node = catalogue_->find(request.path());
   if (!node) co_return std::unexpected(node.error());
+  CO_RETURN_IF_ERROR(catalogue_->check_right(*node, request.path(), user, Right::kRead));
   wire::ExplainReply reply;
-  *reply.mutable_location() = names_->location(*node);
+  *reply.mutable_location() = names_->location(*node, user);
   const Pair* pair = catalogue_->pair(node->pair);
   if (node->kind != NodeKind::kFile || pair == nullptr) {
     reply.add_lines("a name: it stands in the name node's log, and in every storage server's");

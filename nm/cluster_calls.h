@@ -33,7 +33,7 @@ class ClusterCalls {
   wire::StatusReply status();
   Task<wire::EventsReply> events(wire::EventsRequest request);
   Task<Result<wire::WaitReply>> wait(wire::WaitRequest request);
-  Task<Result<wire::ExplainReply>> explain(wire::ExplainRequest request);
+  Task<Result<wire::ExplainReply>> explain(wire::ExplainRequest request, std::string user);
   // Who writes which sentence, or the end of that; lock_calls.cc.
   Task<Result<wire::LocksReply>> locks(wire::LocksRequest request, std::string user);
   // PROMOTE without force, HANDBACK, DRAIN; planned_moves.cc.

@@ -125,6 +125,7 @@ ReplicationWorker* FailoverDriver::worker(const std::string& server) {
   auto& worker = workers_[server];
   if (!worker) {
     worker = std::make_unique<ReplicationWorker>(env_, server, catalogue_, proposer_, links_, hand_off_, direct_);
+    worker->set_resync_rate(resync_rate_);
     tasks_.spawn(worker->run());
   }
   return worker.get();

@@ -32,6 +32,8 @@ class FailoverDriver {
 
   void set_retention(Retention retention) { retention_ = retention; }
   void begin();
+  // For the bytes that go to a half that is not in sync; 0: no limit.
+  void set_resync_rate(uint64_t bytes_per_s) { resync_rate_ = bytes_per_s; }
   // Ticks until destroyed.
   Task<void> run();
 
@@ -97,6 +99,7 @@ class FailoverDriver {
     Lsn replicated{};
   };
   std::map<std::string, Told> replicated_;
+  uint64_t resync_rate_ = 0;
   TaskGroup tasks_;
 };
 

@@ -174,7 +174,7 @@ Task<Status> HandOff::set_aside(std::string target, std::vector<Job> jobs) {
   if (!reply) co_return std::unexpected(reply.error());
   wire::Command told;
   told.mutable_add_events();
-  for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target, file, {}, &told);
+  for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target, file, {}, {}, &told);
   if (told.events_size() == 0) co_return Status{};
   auto noted = co_await proposer_->propose(std::move(told));
   if (!noted) co_return std::unexpected(noted.error());

@@ -28,7 +28,7 @@ Task<Result<wire::LocksReply>> ClusterCalls::locks(wire::LocksRequest request, s
   }
   std::string name = acting->name;
   if (request.break_lock()) {
-    if (node.owner != user) co_return fail(Code::kDenied, "only the owner of " + request.path() + " breaks its locks");
+    CO_RETURN_IF_ERROR(catalogue_->check_right(node, request.path(), user, Right::kOwn));
     wire::BreakLockRequest order;
     order.set_file_id(number(node.id));
     order.set_sentence(request.sentence());

@@ -1,10 +1,12 @@
 // understudy-nm: the name node as a process.
 #include <csignal>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 
 #include "common/base/version.h"
+#include "common/tls/tls_net.h"
 #include "common/uv/server_process.h"
 #include "common/uv/uv_runtime.h"
 #include "common/wire/audit.h"
@@ -19,14 +21,17 @@ struct Flags : ServerFlags {
   std::string listen = "127.0.0.1:7400";
   uint64_t id = 1;
   std::string heartbeat_interval = "1s";
+  std::string certificate_lifetime = "720h";
   uint32_t heartbeat_misses = 3;
   std::string edit_idle_limit = "10m";
   std::string rebuild_from, rebuild_without;
   uint64_t retain_versions = Retention().versions;
   std::string retain_age = "all", retain_deleted = "168h";
+  uint64_t resync_rate = 0;
   std::string peers, durability = "async", replication_path = "relay", hints = "on", metrics;
   std::string hint_interval = "30s", hint_ttl = "24h";
   uint64_t hint_bytes = uint64_t{1} << 30;
+  std::string session_life = "12h", capability_life = "60s", key_life = "24h";
 };
 
 // "a,b" as names.
@@ -84,6 +89,21 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   ASSIGN_OR_RETURN(durability.hint_ttl, parse_duration(flags.hint_ttl));
   if (durability.hint_interval < std::chrono::milliseconds(10)) return fail(Code::kInvalid, "--hint-interval is 10ms or more");
   if (durability.hint_ttl <= Duration::zero()) return fail(Code::kInvalid, "--hint-ttl is more than 0");
+  auto life = [](const std::string& option, const std::string& text, Duration least, Duration most, Duration& value) -> Status {
+    ASSIGN_OR_RETURN(value, parse_duration(text));
+    if (value >= least && value <= most) return {};
+    return fail(Code::kInvalid, option + " is out of bounds; see --help");
+  };
+  using namespace std::chrono_literals;
+  auto& identity = options.identity;
+  RETURN_IF_ERROR(life("--session-life", flags.session_life, 1min, 24h * 365, identity.session_life));
+  RETURN_IF_ERROR(life("--capability-life", flags.capability_life, 5s, 5min, identity.capability_life));
+  RETURN_IF_ERROR(life("--key-life", flags.key_life, 10min, 24h * 365, identity.key_life));
+  ASSIGN_OR_RETURN(options.certificate_lifetime, parse_duration(flags.certificate_lifetime));
+  if (options.certificate_lifetime < std::chrono::seconds(3)) return fail(Code::kInvalid, "--certificate-lifetime is at least 3s");
+  RETURN_IF_ERROR(check_insecure(flags, {flags.listen}));
+  if (flags.resync_rate > 1 << 20) return fail(Code::kInvalid, "--resync-rate is 0 to 1048576, in MiB a second");
+  options.resync_bytes_per_s = flags.resync_rate << 20;
   options.folder = flags.data;
   options.clients_max = room_for_clients();
   options.listen = flags.listen;
@@ -109,9 +129,13 @@ Task<void> tell_address(NameNode* node, std::string folder) {
 }
 
 Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags, Status* ended) {
+  TlsCredentials credentials;
+  TlsNet tls(runtime->env(), &credentials);
+  Env env = tls.env();
+  if (flags.insecure.empty()) options.tls = &tls;
   std::unique_ptr<LineSink> audit_file;
   std::optional<Audit> audit;
-  NameNode node(runtime->env(), options);
+  NameNode node(flags.insecure.empty() ? env : runtime->env(), options);
   // The log is opened once the folder is ours: a refused start leaves no trace in it.
   *ended = node.claim_folder();
   if (*ended) *ended = open_server_log(flags);
@@ -121,6 +145,7 @@ Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags,
   if (!*ended) co_return;
   audit_file = *std::move(opened);
   if (audit_file) node.set_observer(&audit.emplace(runtime->env(), audit_file.get(), flags.audit == "json"));
+  if (!flags.insecure.empty()) log_warning(kInsecureWarning);
   TaskGroup beside(runtime->env().executor);
   beside.spawn(stop_by_signal(runtime, &node));
   beside.spawn(tell_address(&node, options.folder));
@@ -129,6 +154,7 @@ Task<void> serve(UvRuntime* runtime, NameNodeOptions options, ServerFlags flags,
 }
 
 int run(int argc, char** argv) {
+  umask(077);  // Keys and hashes of passwords stand in the data folder.
   Flags flags;
   CLI::App app{"Understudy's name node: names, and who is acting primary"};
   app.option_defaults()->always_capture_default();
@@ -147,6 +173,10 @@ int run(int argc, char** argv) {
   app.add_option("--retain-versions", flags.retain_versions, "Older versions kept of each file; 0: all");
   app.add_option("--retain-age", flags.retain_age, "Older versions go after so long, however few; all: none does");
   app.add_option("--retain-deleted", flags.retain_deleted, "How long a deleted file can come back; all: for ever");
+  app.add_option("--resync-rate", flags.resync_rate, "MiB a second to a half that is not in sync; 0: no limit");
+  app.add_option("--session-life", flags.session_life, "How long a log-in holds without being used: 1m to a year");
+  app.add_option("--capability-life", flags.capability_life, "How long a look-up lets a client work with a file: 5s to 5m");
+  app.add_option("--key-life", flags.key_life, "How old the keys of sessions and capabilities get: 10m to a year");
   app.add_option("--durability", flags.durability, "What an acknowledged write means where no folder says otherwise: async or sync")
       ->check(CLI::IsMember({"async", "sync"}));
   app.add_option("--replication-path", flags.replication_path, "relay: through the name node; direct: from half to half")
@@ -157,6 +187,8 @@ int run(int argc, char** argv) {
   app.add_option("--hint-ttl", flags.hint_ttl, "Older hints go, unless they stand for an acknowledgement");
   app.add_option("--hint-bytes", flags.hint_bytes, "How many bytes the hints may take")
       ->transform(CLI::AsSizeValue(false));
+  app.add_option("--certificate-lifetime", flags.certificate_lifetime, "How long a server's certificate lasts; it renews itself at two thirds");
+  app.add_flag("--insecure{yes}", flags.insecure, "Plaintext, on this machine only; --insecure=force: anywhere");
   app.add_option("--metrics", flags.metrics, "(later)");
   app.add_option("--log-format", flags.log_format, "text or json");
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error");

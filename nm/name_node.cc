@@ -4,8 +4,12 @@
 
 #include "common/base/log.h"
 #include "common/base/path.h"
+#include "common/tls/tls_net.h"
 #include "common/wire/call.h"
 #include "common/wire/understudy.pb.h"
+#include "nm/authority.h"
+#include "nm/call_rules.h"
+#include "nm/capabilities.h"
 #include "nm/catalogue_db.h"
 #include "nm/cluster_calls.h"
 #include "nm/failover_driver.h"
@@ -13,9 +17,11 @@
 #include "nm/hint_keeper.h"
 #include "nm/hint_store.h"
 #include "nm/namespace_calls.h"
+#include "nm/people_calls.h"
 #include "nm/raft_bridge.h"
 #include "nm/rebuild.h"
 #include "nm/sync_calls.h"
+#include "nm/trust_calls.h"
 
 namespace understudy {
 namespace {
@@ -45,9 +51,14 @@ Reserve reserve_for(const wire::Command& command) {
     case wire::Command::kPurgeNodes:
     case wire::Command::kForgetDeleted:
     case wire::Command::kUndeleteEnd:
+    case wire::Command::kSetServerKey:
+    case wire::Command::kDropJoinToken:
     case wire::Command::kAnnounced:
     case wire::Command::kJobsDone:
     case wire::Command::kDropHints:
+    case wire::Command::kSetAccess:
+    case wire::Command::kSetPassword:
+    case wire::Command::kAddKeys:
     case wire::Command::kAddJobs: return Reserve::kHalf;
     case wire::Command::kRegisterServer:
     case wire::Command::kMemberFailed:
@@ -65,6 +76,9 @@ std::string not_who_it_says(const PeerIdentity& identity, const std::string& ser
   }
   return "a server whose certificate says " + printable(identity.name) + " cannot register as " + printable(server);
 }
+
+// Without the port: whoever dials again is the same.
+std::string host_of(const Address& address) { return address.substr(0, address.rfind(':')); }
 
 template <class Message>
 Result<Reply> reply_with(Result<Message> message) {
@@ -86,7 +100,8 @@ class NameNode::Session : public PeerHandler {
   std::shared_ptr<Peer> peer;
   bool greeted = false;
   wire::HelloRequest::Role role = wire::HelloRequest::ROLE_NONE;
-  std::string user;
+  Caller caller;       // A client, once it is known.
+  std::optional<Error> token_refused;  // Why not by the token that it showed.
   std::string server;  // Once registered.
 
  private:
@@ -145,7 +160,8 @@ Status NameNode::claim_folder() {
   }
   // Only what a start that was cut short, or whoever starts servers, leaves behind.
   constexpr std::string_view kLeftBehind[] = {"lock", "pid", "pid.new", "address", "address.new", "log", "audit", "stderr",
-                                              "raft", "lost+found"};
+                                              "raft", "lost+found", "authority.pem", "authority.pem.new", "ca.pem", "ca.pem.new",
+                                              "join-token", "join-token.new"};
   // A rebuilding that did not come to its end.
   constexpr std::string_view kRebuilding[] = {"catalogue.new", "catalogue.new-wal", "catalogue.new-shm", "rebuild.db",
                                               "rebuild.db-wal", "rebuild.db-shm"};
@@ -166,8 +182,8 @@ Status NameNode::claim_folder() {
   return {};
 }
 
-Task<Status> NameNode::rebuild() {
-  Rebuild rebuild(env_, {options_.folder, options_.listen, options_.id, options_.rebuild_from, options_.rebuild_without});
+Task<Status> NameNode::rebuild(const ClusterAuthority* authority) {
+  Rebuild rebuild(env_, {options_.folder, options_.listen, options_.id, options_.rebuild_from, options_.rebuild_without, authority});
   CO_RETURN_IF_ERROR(co_await rebuild.run());
   // Those who came to be listed find it where it was.
   options_.listen = rebuild.address();
@@ -176,7 +192,12 @@ Task<Status> NameNode::rebuild() {
 
 Task<Status> NameNode::open() {
   if (!lock_) CO_RETURN_IF_ERROR(claim_folder());
-  if (!options_.rebuild_from.empty()) CO_RETURN_IF_ERROR(co_await rebuild());
+  std::unique_ptr<ClusterAuthority> authority;
+  if (options_.tls) {
+    AuthorityOptions wanted{options_.folder, "nm" + std::to_string(options_.id), options_.certificate_lifetime};
+    CO_ASSIGN_OR_RETURN(authority, co_await ClusterAuthority::open(env_, std::move(wanted), options_.tls->credentials()));
+  }
+  if (!options_.rebuild_from.empty()) CO_RETURN_IF_ERROR(co_await rebuild(authority.get()));
   auto on_fatal = [this](Error error) { fatal(std::move(error)); };
   auto catalogue = Catalogue::open(env_, options_.folder + "/" + kCatalogueFile, on_fatal);
   if (!catalogue) co_return std::unexpected(catalogue.error());
@@ -203,25 +224,36 @@ Task<Status> NameNode::open() {
   if (!hint_store) co_return std::unexpected(hint_store.error());
   hint_store_ = *std::move(hint_store);
 
+  if (options_.tls) {
+    trust_ = std::make_unique<TrustCalls>(env_, TrustOptions{options_.folder}, options_.tls, std::move(authority), catalogue_.get(), this);
+    // Without a token nobody new joins for now; that is no reason not to serve.
+    if (auto opened = co_await trust_->open(); !opened) log_warning("the join token: " + opened.error().to_string());
+  }
   auto listener = env_.net.listen(options_.listen);
   if (!listener) co_return std::unexpected(listener.error());
   listener_ = *std::move(listener);
   address_ = listener_->local();
 
+  sessions_ = std::make_unique<Sessions>(env_, options_.identity, catalogue_.get(), this);
+  CO_RETURN_IF_ERROR(co_await sessions_->begin(options_.folder));
+  capabilities_ = std::make_unique<Capabilities>(env_, options_.identity, catalogue_.get(), this, &links_);
   hand_off_ = std::make_unique<HandOff>(env_, options_.id, catalogue_.get(), this, &links_, hint_store_.get());
   failover_ = std::make_unique<FailoverDriver>(env_, options_.monitor, catalogue_.get(), this, &links_, hand_off_.get(),
                                                options_.durability.direct);
+  failover_->set_resync_rate(options_.resync_bytes_per_s);
   hints_ = std::make_unique<HintKeeper>(env_, options_.durability, options_.id, catalogue_.get(), this, &links_, failover_.get(),
                                         hint_store_.get(), hand_off_.get());
   sync_ = std::make_unique<SyncCalls>(env_, options_.durability, me, catalogue_.get(), this, &links_, failover_.get(), hints_.get());
-  names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get(), options_.retention,
-                                            options_.durability.sync);
+  names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get(), capabilities_.get(),
+                                            options_.retention, options_.durability.sync);
+  people_ = std::make_unique<PeopleCalls>(env_, catalogue_.get(), this, &links_, failover_.get(), sessions_.get());
   cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_, options_.durability}, catalogue_.get(), this, &links_,
                                             failover_.get(), names_.get());
   failover_->set_retention(options_.retention);
   failover_->begin();
   tasks_.spawn(failover_->run());
   tasks_.spawn(accept());
+  if (trust_) tasks_.spawn(trust_->run());
   tasks_.spawn(keep_house());
   tasks_.spawn(hints_->run());
   for (bool sync : {false, true}) tasks_.spawn(watch_hint_store(sync));
@@ -281,6 +313,7 @@ Task<void> NameNode::keep_house() {
       co_await next;
     }
     more = co_await names_->keep_house();
+    co_await capabilities_->keep_house();
   }
 }
 
@@ -320,13 +353,50 @@ Result<Reply> NameNode::hello(Session* session, const wire::HelloRequest& reques
   }
   session->greeted = true;
   session->role = request.role();
-  session->user = request.role() == wire::HelloRequest::CLIENT ? "admin" : request.name();
-  if (session->peer) session->peer->set_caller(session->user);
   wire::HelloReply reply;
+  if (request.role() == wire::HelloRequest::CLIENT && !request.token().empty()) {
+    // One that does not hold is no reason to hang up: LOGIN comes next.
+    if (auto caller = sessions_->caller(request.token())) {
+      session->caller = *std::move(caller);
+      session->peer->set_caller(session->caller.user);
+      reply.set_user(session->caller.user);
+      reply.set_token_left_ms(sessions_->left_ms(session->caller));
+    } else {
+      session->token_refused = caller.error();
+    }
+  }
   reply.set_protocol_version(kProtocolVersion);
   reply.set_cluster_id(catalogue_->cluster_id());
   reply.set_name("nm" + std::to_string(options_.id));
   return make_reply(reply);
+}
+
+Status NameNode::admit(Session* session, uint16_t type) {
+  if (!session->greeted) return fail(Code::kInvalid, "the first message must be HELLO");
+  bool is_client = session->role == wire::HelloRequest::CLIENT;
+  switch (call_rule(type)) {
+    case CallRule::kAnybody: return {};
+    case CallRule::kServer:
+      return is_client ? fail(Code::kDenied, "only storage servers may ask for that") : Status{};
+    case CallRule::kUser:
+    case CallRule::kAdministrator: break;
+  }
+  if (!is_client) return fail(Code::kDenied, "only clients may ask for that");
+  if (session->caller.user.empty() && session->token_refused) return std::unexpected(*session->token_refused);
+  RETURN_IF_ERROR(sessions_->check(&session->caller));
+  if (call_rule(type) == CallRule::kUser || catalogue_->is_administrator(session->caller.user)) return {};
+  return fail(Code::kDenied, session->caller.user + " may not do that; an administrator may");
+}
+
+Task<Result<Reply>> NameNode::login(Session* session, wire::LoginRequest request) {
+  if (session->role != wire::HelloRequest::CLIENT) co_return fail(Code::kDenied, "only clients log in");
+  auto reply = co_await sessions_->login(std::move(request), host_of(session->peer->address()));
+  if (!reply) co_return std::unexpected(reply.error());
+  auto caller = sessions_->caller(reply->token());
+  if (!caller) co_return std::unexpected(caller.error());
+  session->caller = *std::move(caller);
+  session->peer->set_caller(session->caller.user);
+  co_return make_reply(*reply);
 }
 
 // Each case parses, asks and answers; the parts behind it know nothing of frames.
@@ -340,8 +410,8 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
     PARSE(HelloRequest, request);
     co_return hello(session, request);
   }
-  if (!session->greeted) co_return fail(Code::kInvalid, "the first message must be HELLO");
-  std::string user = session->user;
+  CO_RETURN_IF_ERROR(admit(session, type));
+  std::string user = session->caller.user;
   // Who speaks for a server has registered it here.
   auto speaks_for = [session](const std::string& server) -> Status {
     if (session->server == server) return {};
@@ -382,7 +452,7 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
     }
     case wire::LIST_FOLDER: {
       PARSE(ListFolderRequest, request);
-      co_return reply_with(names_->list_folder(request));
+      co_return reply_with(names_->list_folder(request, user));
     }
     case wire::VIEW: {
       PARSE(ViewRequest, request);
@@ -392,7 +462,15 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(SearchRequest, request);
       co_return reply_with(names_->search(request));
     }
-    case wire::STATUS: co_return make_reply(cluster_->status());
+    case wire::STATUS: {
+      auto status = cluster_->status();
+      for (auto& pair : *status.mutable_pairs()) {
+        for (auto& member : *pair.mutable_members()) {
+          if (trust_) trust_->describe(member.server(), &member);
+        }
+      }
+      co_return make_reply(status);
+    }
     case wire::EVENTS: {
       PARSE(EventsRequest, request);
       co_return make_reply(co_await cluster_->events(std::move(request)));
@@ -403,7 +481,7 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
     }
     case wire::EXPLAIN: {
       PARSE(ExplainRequest, request);
-      co_return reply_with(co_await cluster_->explain(std::move(request)));
+      co_return reply_with(co_await cluster_->explain(std::move(request), user));
     }
     case wire::LOCKS: {
       PARSE(LocksRequest, request);
@@ -428,10 +506,13 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       if (!session->peer->identity().may_be(PeerIdentity::Role::kStorageServer, server)) {
         co_return fail(Code::kDenied, not_who_it_says(session->peer->identity(), server));
       }
+      if (trust_) CO_RETURN_IF_ERROR(trust_->check_key(session->peer->identity()));
       auto reply = co_await failover_->handle_register(session->peer, std::move(request));
       if (reply) session->server = server;
       if (reply) reply->set_edit_idle_limit_ms(options_.edit_idle_limit / std::chrono::milliseconds(1));
       if (reply) *reply->mutable_second_copy() = sync_->second_copy(server);
+      if (reply) co_await capabilities_->keep_house();
+      if (reply) capabilities_->hand_out(server, &*reply);
       // No crowd of clients holds up a storage server.
       if (reply) session->peer->leave_crowd();
       co_return reply_with(std::move(reply));
@@ -442,6 +523,8 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       CO_RETURN_IF_ERROR(co_await raft_->barrier());
       auto reply = failover_->handle_heartbeat(request);
       *reply.mutable_second_copy() = sync_->second_copy(request.server());
+      capabilities_->hand_out(request, &reply);
+      if (trust_) reply.set_trust_generation(trust_->generation());
       co_return make_reply(reply);
     }
     case wire::ANNOUNCE: {
@@ -473,15 +556,100 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(SetDurabilityRequest, request);
       co_return reply_with(co_await names_->set_durability(std::move(request), user));
     }
+    case wire::ENROLL:
+    case wire::AUTHORITY:
+    case wire::ISSUE_TOKEN:
+    case wire::LIST_TOKENS:
+    case wire::REVOKE_TOKEN:
+    case wire::ROTATE_AUTHORITY: co_return co_await dispatch_trust(session, type, std::move(message));
     case wire::LEAVE: {
       PARSE(LeaveRequest, request);
       CO_RETURN_IF_ERROR(speaks_for(request.server()));
       co_await failover_->handle_leave(std::move(request));
       co_return make_reply(wire::Done());
     }
+    default: co_return co_await dispatch_people(session, type, std::move(message));
+  }
+}
+
+Task<Result<Reply>> NameNode::dispatch_people(Session* session, uint16_t type, Bytes message) {
+  std::string user = session->caller.user;
+  switch (type) {
+    case wire::LOGIN: {
+      PARSE(LoginRequest, request);
+      co_return co_await login(session, std::move(request));
+    }
+    case wire::WHO_AM_I: {
+      wire::WhoAmIReply reply;
+      reply.set_user(user);
+      reply.set_administrator(catalogue_->is_administrator(user));
+      reply.set_left_ms(sessions_->left_ms(session->caller));
+      co_return make_reply(reply);
+    }
+    case wire::ADD_USER: {
+      PARSE(AddUserRequest, request);
+      co_return reply_with(co_await people_->add_user(std::move(request), user));
+    }
+    case wire::SET_PASSWORD: {
+      PARSE(SetPasswordRequest, request);
+      co_return reply_with(co_await people_->set_password(std::move(request), user, host_of(session->peer->address())));
+    }
+    case wire::LIST_USERS: {
+      PARSE(ListUsersRequest, request);
+      co_return make_reply(people_->list_users(request));
+    }
+    case wire::SET_ACCESS: {
+      PARSE(SetAccessRequest, request);
+      co_return reply_with(co_await people_->set_access(std::move(request), user));
+    }
+    case wire::REQUEST_ACCESS: {
+      PARSE(RequestAccessRequest, request);
+      co_return reply_with(co_await people_->request_access(std::move(request), user));
+    }
+    case wire::LIST_REQUESTS: {
+      PARSE(ListRequestsRequest, request);
+      co_return make_reply(people_->list_requests(request, user));
+    }
+    case wire::ANSWER_REQUEST: {
+      PARSE(AnswerRequestRequest, request);
+      co_return reply_with(co_await people_->answer_request(std::move(request), user));
+    }
+    case wire::ROTATE_KEYS: {
+      PARSE(RotateKeysRequest, request);
+      auto outcome = co_await capabilities_->rotate(user, request.request());
+      if (!outcome) co_return std::unexpected(outcome.error());
+      wire::ChangeReply reply;
+      reply.set_raft_index(outcome->raft_index());
+      reply.set_count(outcome->count());
+      co_return make_reply(reply);
+    }
     default: co_return fail(Code::kInvalid, "message type " + std::to_string(type) + " is not a name node's");
   }
-#undef PARSE
 }
+
+Task<Result<Reply>> NameNode::dispatch_trust(Session* session, uint16_t type, Bytes message) {
+  if (!trust_) co_return fail(Code::kInvalid, "this cluster runs with --insecure: it has no certificates and no tokens");
+  switch (type) {
+    case wire::ENROLL: {
+      PARSE(EnrollRequest, request);
+      co_return reply_with(co_await trust_->enroll(std::move(request), session->peer->identity()));
+    }
+    case wire::AUTHORITY: co_return make_reply(trust_->authority());
+    case wire::ISSUE_TOKEN: {
+      PARSE(IssueTokenRequest, request);
+      co_return reply_with(co_await trust_->issue_token(std::move(request)));
+    }
+    case wire::LIST_TOKENS: co_return make_reply(trust_->list_tokens());
+    case wire::REVOKE_TOKEN: {
+      PARSE(RevokeTokenRequest, request);
+      co_return reply_with(co_await trust_->revoke_token(std::move(request)));
+    }
+    default: {
+      PARSE(RotateAuthorityRequest, request);
+      co_return reply_with(co_await trust_->rotate(std::move(request)));
+    }
+  }
+}
+#undef PARSE
 
 }  // namespace understudy

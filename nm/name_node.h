@@ -19,10 +19,13 @@
 #include "nm/durability_settings.h"
 #include "nm/proposer.h"
 #include "nm/server_links.h"
+#include "nm/sessions.h"
 
 namespace understudy {
 
+class Capabilities;
 class Catalogue;
+class ClusterAuthority;
 class ClusterCalls;
 class HandOff;
 class HintKeeper;
@@ -30,7 +33,10 @@ class HintStore;
 class SyncCalls;
 class FailoverDriver;
 class NamespaceCalls;
+class PeopleCalls;
 class RaftBridge;
+class TlsNet;
+class TrustCalls;
 
 struct NameNodeOptions {
   std::string folder;
@@ -40,11 +46,15 @@ struct NameNodeOptions {
   Retention retention;
   DurabilitySettings durability;
   size_t clients_max = 8000;  // Connections at once.
+  TlsNet* tls = nullptr;      // What the Env's network is; nullptr: no certificates (--insecure, the simulator).
+  Duration certificate_lifetime = std::chrono::hours(30 * 24);  // Of servers.
+  uint64_t resync_bytes_per_s = 0;  // To a half that is not in sync; 0: no limit.
   Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
   // Not empty: the folder has no catalogue, and it is rebuilt from what these servers know
   // (nm/rebuild.h). Those of `rebuild_without` may come later.
   std::vector<std::string> rebuild_from;
   std::vector<std::string> rebuild_without;
+  IdentityOptions identity;
 };
 
 class NameNode : public Proposer {
@@ -72,12 +82,17 @@ class NameNode : public Proposer {
   class Session;
 
   Task<Status> open();
-  Task<Status> rebuild();
+  Task<Status> rebuild(const ClusterAuthority* authority);
   Task<Status> found_cluster();
   Task<Status> note_longer_lease();
   Task<void> accept();
   Task<void> serve(std::unique_ptr<Connection> connection);
   Task<Result<Reply>> dispatch(Session* session, uint16_t type, Bytes message);
+  // Whether that connection may ask for it at all.
+  Status admit(Session* session, uint16_t type);
+  Task<Result<Reply>> dispatch_people(Session* session, uint16_t type, Bytes message);
+  Task<Result<Reply>> login(Session* session, wire::LoginRequest request);
+  Task<Result<Reply>> dispatch_trust(Session* session, uint16_t type, Bytes message);
   Result<Reply> hello(Session* session, const wire::HelloRequest& request);
   Task<void> keep_house();
   Task<void> watch_hint_store(bool sync);
@@ -95,11 +110,15 @@ class NameNode : public Proposer {
   ServerLinks links_;
   std::unique_ptr<HintStore> hint_store_;
   std::unique_ptr<HandOff> hand_off_;
+  std::unique_ptr<Sessions> sessions_;
+  std::unique_ptr<Capabilities> capabilities_;
+  std::unique_ptr<PeopleCalls> people_;
   std::unique_ptr<FailoverDriver> failover_;
   std::unique_ptr<HintKeeper> hints_;
   std::unique_ptr<SyncCalls> sync_;
   std::unique_ptr<NamespaceCalls> names_;
   std::unique_ptr<ClusterCalls> cluster_;
+  std::unique_ptr<TrustCalls> trust_;  // nullptr: without certificates.
   std::unique_ptr<Listener> listener_;
   Promise<Status> ended_;
   Promise<Unit> started_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "common/base/log.h"
+#include "common/base/path.h"
+#include "nm/capabilities.h"
 #include "nm/catalogue_db.h"
 #include "nm/failover_driver.h"
 #include "nm/server_calls.h"
@@ -16,25 +18,40 @@ constexpr auto kForgetPatience = std::chrono::seconds(1);
 constexpr auto kRemovalPatience = std::chrono::seconds(10);
 constexpr int64_t kPendingLifeUs = int64_t{3600} * 1'000'000;
 
+// 0: the asker takes what it may have.
+Right right_wanted(const wire::LocateRequest& request) {
+  return static_cast<Right>(std::min<uint32_t>(request.right(), static_cast<uint32_t>(Right::kOwn)));
+}
+
 uint32_t page_size(uint32_t asked) { return asked == 0 ? kPageMax : std::min(asked, kPageMax); }
 
 }  // namespace
 
 NamespaceCalls::NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
-                               FailoverDriver* failover, Retention retention, bool sync_by_default)
+                               FailoverDriver* failover, Capabilities* capabilities, Retention retention, bool sync_by_default)
     : env_(env),
       catalogue_(catalogue),
       proposer_(proposer),
       links_(links),
       failover_(failover),
+      capabilities_(capabilities),
       retention_(retention),
       sync_by_default_(sync_by_default) {}
 
-wire::Location NamespaceCalls::location(const Node& node) {
+wire::Location NamespaceCalls::location(const Node& node, const std::string& user) {
+  wire::Location location = place_of(node);
+  Right right = catalogue_->right_of(node, user);
+  location.set_right(static_cast<uint32_t>(right));
+  const Pair* pair = node.kind == NodeKind::kFile ? catalogue_->pair(node.pair) : nullptr;
+  if (pair != nullptr) location.set_capability(capabilities_->issue(node, *pair, user, right, location.name()));
+  return location;
+}
+
+wire::Location NamespaceCalls::place_of(const Node& node) {
   wire::Location location;
   location.set_file_id(number(node.id));
   location.set_kind(static_cast<wire::NodeKind>(node.kind));
-  *location.mutable_name() = name_record(node);
+  *location.mutable_name() = short_name_record(*catalogue_, node);
   location.set_pending(node.kind == NodeKind::kFile && !node.announced);
   to_wire(node.announced, location.mutable_announced());
   auto set = catalogue_->durability_of(node);
@@ -81,10 +98,11 @@ Task<Result<wire::LocateReply>> NamespaceCalls::locate(wire::LocateRequest reque
   if (!found && !(create && found.error().code == Code::kNotFound)) co_return std::unexpected(found.error());
   if (found && !(create && request.create() == wire::LocateRequest::EXCLUSIVE)) {
     if (create && found->kind == NodeKind::kFolder) co_return fail(Code::kIsFolder, request.path() + ": is a folder");
-    *reply.mutable_location() = location(*found);
+    CO_RETURN_IF_ERROR(catalogue_->check_right(*found, request.path(), user, right_wanted(request)));
+    *reply.mutable_location() = location(*found, user);
     co_return reply;
   }
-  if (found && found->kind == NodeKind::kFile && location(*found).newest_absent()) {
+  if (found && found->kind == NodeKind::kFile && place_of(*found).newest_absent()) {
     co_return fail(Code::kUnavailable, request.path() + ": there may be one, on the half that is away; wait for it");
   }
   wire::Command command;
@@ -98,7 +116,8 @@ Task<Result<wire::LocateReply>> NamespaceCalls::locate(wire::LocateRequest reque
   if (!outcome) co_return std::unexpected(outcome.error());
   auto node = catalogue_->node(FileId{outcome->object_id()});
   if (!node) co_return fail(Code::kNotFound, request.path() + ": removed meanwhile");
-  *reply.mutable_location() = location(*node);
+  CO_RETURN_IF_ERROR(catalogue_->check_right(*node, request.path(), user, right_wanted(request)));
+  *reply.mutable_location() = location(*node, user);
   reply.mutable_location()->set_created(outcome->created());
   co_return reply;
 }
@@ -169,6 +188,8 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::set_durability(wire::SetDurabili
 
 Task<Result<wire::ChangeReply>> NamespaceCalls::remove(wire::RemoveRequest request, std::string user) {
   if (request.unborn_id() != 0) {
+    auto unborn = catalogue_->node(FileId{request.unborn_id()});
+    if (unborn) CO_RETURN_IF_ERROR(catalogue_->check_right(*unborn, unborn->name, user, Right::kOwn));
     co_return co_await forget_unborn(request.unborn_id(), user, env_.clock.now() + kForgetPatience);
   }
   auto found = catalogue_->find(request.path());
@@ -176,6 +197,7 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::remove(wire::RemoveRequest reque
   wire::Command command;
   if (request.folder()) {
     if (found && !is_folder) co_return fail(Code::kNotFolder, request.path() + ": is not a folder");
+    if (found && request.recursive()) CO_RETURN_IF_ERROR(co_await all_is_of(found->id, user));
     command.mutable_remove_folder()->set_path(request.path());
     command.mutable_remove_folder()->set_recursive(request.recursive());
     co_return co_await change(std::move(command), request.request(), user);
@@ -186,6 +208,33 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::remove(wire::RemoveRequest reque
     co_return co_await change(std::move(command), request.request(), user);
   }
   co_return co_await remove_file(request, user);
+}
+
+// Looked at in pieces, so that nobody waits for a large tree. What somebody makes in it
+// meanwhile goes with it.
+Task<Status> NamespaceCalls::all_is_of(FileId folder, std::string user) {
+  if (catalogue_->is_administrator(user)) co_return Status{};
+  std::vector<FileId> folders{folder};
+  while (!folders.empty()) {
+    FileId at = folders.back();
+    folders.pop_back();
+    for (std::string after;;) {
+      auto page = catalogue_->children(at, after, kPageMax);
+      for (const Node& node : page) {
+        if (node.owner != user) {
+          auto path = catalogue_->path_of(node.id);
+          co_return fail(Code::kDenied, (path ? printable(*path) : node.name) + ": belongs to " + node.owner +
+                                            ", who has to delete or move it first; nothing was deleted");
+        }
+        if (node.kind == NodeKind::kFolder) folders.push_back(node.id);
+      }
+      if (page.size() < kPageMax) break;
+      after = page.back().name;
+      auto others = yield_now(env_);
+      co_await others;
+    }
+  }
+  co_return Status{};
 }
 
 // Intent, tombstone at the acting primary, done. The intent carries the request: its
@@ -257,7 +306,7 @@ Task<Result<wire::RemovedFile>> NamespaceCalls::remove_at_primary(uint64_t objec
       ask.set_access_generation(node->access_generation);
       ask.set_user(user);
       ask.set_only_unborn(only_unborn);
-      *ask.mutable_name() = name_record(*node);
+      *ask.mutable_name() = short_name_record(*catalogue_, *node);
       auto tombstone = co_await call_server<wire::VersionReply>(links_, acting->name, wire::DELETE_FILE, ask);
       if (tombstone || tombstone.error().code == Code::kNotFound) {
         wire::RemovedFile removed;
@@ -282,7 +331,7 @@ Task<Result<wire::RemovedFile>> NamespaceCalls::remove_at_primary(uint64_t objec
   }
 }
 
-wire::Entry NamespaceCalls::entry(const Node& node, std::string name, bool with_location) {
+wire::Entry NamespaceCalls::entry(const Node& node, std::string name, bool with_location, const std::string& user) {
   wire::Entry entry;
   entry.set_kind(static_cast<wire::NodeKind>(node.kind));
   entry.set_name(std::move(name));
@@ -295,15 +344,15 @@ wire::Entry NamespaceCalls::entry(const Node& node, std::string name, bool with_
   entry.set_link_target(node.link_target);
   to_wire(node.announced, entry.mutable_announced());
   entry.set_pending(node.kind == NodeKind::kFile && !node.announced);
-  if (with_location && node.kind == NodeKind::kFile) *entry.mutable_location() = location(node);
+  if (with_location && node.kind == NodeKind::kFile) *entry.mutable_location() = location(node, user);
   return entry;
 }
 
-Result<wire::EntriesReply> NamespaceCalls::list_folder(const wire::ListFolderRequest& request) {
+Result<wire::EntriesReply> NamespaceCalls::list_folder(const wire::ListFolderRequest& request, const std::string& user) {
   uint32_t limit = page_size(request.limit());
   ASSIGN_OR_RETURN(std::vector<Node> nodes, catalogue_->list_folder(request.path(), request.after(), limit));
   wire::EntriesReply reply;
-  for (const Node& node : nodes) *reply.add_entries() = entry(node, node.name, request.with_location());
+  for (const Node& node : nodes) *reply.add_entries() = entry(node, node.name, request.with_location(), user);
   reply.set_more(nodes.size() == limit);
   if (!nodes.empty()) reply.set_next_after(nodes.back().name);
   return reply;
@@ -312,7 +361,7 @@ Result<wire::EntriesReply> NamespaceCalls::list_folder(const wire::ListFolderReq
 Result<wire::EntriesReply> NamespaceCalls::view(const wire::ViewRequest& request, const std::string& user) {
   auto page = catalogue_->view(request.after(), page_size(request.limit()), request.all() ? "" : user);
   wire::EntriesReply reply;
-  for (auto& found : page.found) *reply.add_entries() = entry(found.node, std::move(found.path), request.with_location());
+  for (auto& found : page.found) *reply.add_entries() = entry(found.node, std::move(found.path), request.with_location(), user);
   reply.set_more(page.more);
   reply.set_next_after(page.next_after);
   return reply;
@@ -322,7 +371,7 @@ Result<wire::EntriesReply> NamespaceCalls::search(const wire::SearchRequest& req
   if (request.text().empty()) return fail(Code::kInvalid, "nothing to search for");
   auto page = catalogue_->search(request.text(), request.after(), page_size(request.limit()));
   wire::EntriesReply reply;
-  for (auto& found : page.found) *reply.add_entries() = entry(found.node, std::move(found.path), false);
+  for (auto& found : page.found) *reply.add_entries() = entry(found.node, std::move(found.path), false, "");
   reply.set_more(page.more);
   reply.set_next_after(page.next_after);
   return reply;
@@ -344,7 +393,7 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::forget_unborn(uint64_t object_id
   auto node = catalogue_->node(FileId{object_id});
   if (!node || node->kind != NodeKind::kFile) co_return fail(Code::kNotFound, "no such file any more");
   if (node->announced) co_return fail(Code::kExists, "the file has a version");
-  if (location(*node).newest_absent()) co_return fail(Code::kUnavailable, "a version may be on the half that is away");
+  if (place_of(*node).newest_absent()) co_return fail(Code::kUnavailable, "a version may be on the half that is away");
   auto removed = co_await remove_at_primary(object_id, {}, user, end, /*only_unborn=*/true);
   if (!removed) co_return std::unexpected(removed.error());
   wire::Command done;

@@ -14,6 +14,7 @@
 namespace understudy {
 
 class Catalogue;
+class Capabilities;
 class FailoverDriver;
 struct Node;
 
@@ -21,7 +22,7 @@ class NamespaceCalls {
  public:
   // All pointers outlive it.
   NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links, FailoverDriver* failover,
-                 Retention retention, bool sync_by_default);
+                 Capabilities* capabilities, Retention retention, bool sync_by_default);
 
   Task<Result<wire::LocateReply>> locate(wire::LocateRequest request, std::string user);
   Task<Result<wire::ChangeReply>> create_folder(wire::CreateFolderRequest request, std::string user);
@@ -33,11 +34,12 @@ class NamespaceCalls {
   Task<Result<wire::ChangeReply>> move(wire::MoveRequest request, std::string user);
   Task<Result<wire::ChangeReply>> set_durability(wire::SetDurabilityRequest request, std::string user);
   Task<Result<wire::ChangeReply>> set_attributes(wire::SetAttributesRequest request, std::string user);
-  Result<wire::EntriesReply> list_folder(const wire::ListFolderRequest& request);
+  Result<wire::EntriesReply> list_folder(const wire::ListFolderRequest& request, const std::string& user);
   Result<wire::EntriesReply> view(const wire::ViewRequest& request, const std::string& user);
   Result<wire::EntriesReply> search(const wire::SearchRequest& request);
 
-  wire::Location location(const Node& node);
+  // With what `user` may do there, and a capability to show for it.
+  wire::Location location(const Node& node, const std::string& user);
 
   // Ends removals that were begun, empties the trash, expires names that never got a
   // version. True: there may be more to do at once.
@@ -54,13 +56,17 @@ class NamespaceCalls {
   Task<bool> keep_deleted();
   Task<bool> end_removals();
   Task<bool> empty_trash();
-  wire::Entry entry(const Node& node, std::string name, bool with_location);
+  // DENIED if in that folder there is something of another's.
+  Task<Status> all_is_of(FileId folder, std::string user);
+  wire::Location place_of(const Node& node);
+  wire::Entry entry(const Node& node, std::string name, bool with_location, const std::string& user);
 
   Env& env_;
   Catalogue* catalogue_;
   Proposer* proposer_;
   ServerLinks* links_;
   FailoverDriver* failover_;
+  Capabilities* capabilities_;
   Retention retention_;
   bool sync_by_default_;  // Of the cluster.
 };

@@ -6,7 +6,9 @@
 
 #include "common/base/log.h"
 #include "common/base/path.h"
+#include "common/env/env_util.h"
 #include "common/wire/call.h"
+#include "nm/authority.h"
 #include "nm/raft_bridge.h"
 #include "nm/server_calls.h"
 
@@ -17,6 +19,7 @@ constexpr uint32_t kPage = 1000;
 constexpr char kNewCatalogue[] = "catalogue.new";
 constexpr char kScratch[] = "rebuild.db";
 constexpr int64_t kHeartbeatMs = 1000;
+constexpr auto kTokenLifetime = std::chrono::hours(24);
 
 }  // namespace
 
@@ -35,7 +38,14 @@ class Rebuild::Session : public PeerHandler {
       }
       case wire::REGISTER: {
         CO_ASSIGN_OR_RETURN(auto request, parse_message<wire::RegisterRequest>(message));
+        if (!peer->identity().may_be(PeerIdentity::Role::kStorageServer, request.server())) {
+          co_return fail(Code::kDenied, printable(request.server()) + ": its certificate does not say so; let it join with --join-token");
+        }
         co_return rebuild_->register_server(this, request);
+      }
+      case wire::ENROLL: {
+        CO_ASSIGN_OR_RETURN(auto request, parse_message<wire::EnrollRequest>(message));
+        co_return rebuild_->enroll(request);
       }
       // Nobody serves before the name node itself says who.
       case wire::HEARTBEAT: co_return make_reply(wire::HeartbeatReply());
@@ -89,6 +99,7 @@ Task<Status> Rebuild::run() {
   for (const auto& name : options_.without) CO_RETURN_IF_ERROR(catalogue_->add_absent(name));
   CO_ASSIGN_OR_RETURN(listener_, env_.net.listen(options_.listen));
   address_ = listener_->local();
+  if (options_.authority) CO_RETURN_IF_ERROR(co_await hand_out_token());
   log_info("rebuilding the catalogue at " + address_ + "; waiting for " + waiting_for());
   tasks_.spawn(accept());
   while (failure_ && std::ranges::any_of(options_.servers, [this](auto& name) { return !listed_.contains(name); })) {
@@ -135,6 +146,24 @@ Task<void> Rebuild::serve(std::unique_ptr<Connection> connection) {
   co_await peer->run();
   session.peer.reset();
   co_await peer->join_handlers();
+}
+
+// With the catalogue went the tokens that it knew; the authority may be new too.
+Task<Status> Rebuild::hand_out_token() {
+  token_ = make_join_token(options_.authority->fingerprint(), env_.clock.wall() + kTokenLifetime);
+  co_return co_await replace_small_file(env_, options_.folder + kJoinTokenFile, join_token_text(*token_) + "\n", kSecretFileMode);
+}
+
+Result<Reply> Rebuild::enroll(const wire::EnrollRequest& request) const {
+  if (!token_ || request.token_id() != token_->id || !same_secret(request.token_secret(), token_->secret)) {
+    return fail(Code::kUnauthenticated, "a storage server joins a rebuilding with the join token that it wrote: --join-token");
+  }
+  ASSIGN_OR_RETURN(auto issued, options_.authority->issue(request.request(), PeerIdentity::Role::kStorageServer, request.server()));
+  wire::EnrollReply reply;
+  for (Bytes& certificate : issued.certificates) reply.add_certificates(std::move(certificate));
+  for (Bytes& certificate : options_.authority->believed()) reply.add_authorities(std::move(certificate));
+  reply.set_trust_generation(options_.authority->generation());
+  return make_reply(reply);
 }
 
 Result<Reply> Rebuild::register_server(Session* session, const wire::RegisterRequest& request) {

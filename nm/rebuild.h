@@ -8,6 +8,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,10 +17,14 @@
 #include "common/env/sync.h"
 #include "common/env/task.h"
 #include "common/wire/peer.h"
+#include "common/tls/join_token.h"
 #include "common/wire/peer_crowd.h"
+#include "common/wire/trust.pb.h"
 #include "nm/catalogue_rebuild.h"
 
 namespace understudy {
+
+class ClusterAuthority;
 
 struct RebuildOptions {
   std::string folder;                 // The name node's, locked, without a catalogue.
@@ -27,6 +32,7 @@ struct RebuildOptions {
   uint64_t id = 1;
   std::vector<std::string> servers;   // All of them are waited for.
   std::vector<std::string> without;   // May come later.
+  const ClusterAuthority* authority = nullptr;  // Outlives it; nullptr: without certificates.
 };
 
 class Rebuild {
@@ -45,6 +51,8 @@ class Rebuild {
   Task<Status> clear_folder();
   Task<void> accept();
   Task<void> serve(std::unique_ptr<Connection> connection);
+  Task<Status> hand_out_token();
+  Result<Reply> enroll(const wire::EnrollRequest& request) const;
   Result<Reply> register_server(Session* session, const wire::RegisterRequest& request);
   Task<void> list(std::shared_ptr<Peer> peer, std::string server);
   std::string waiting_for() const;
@@ -52,6 +60,7 @@ class Rebuild {
   Env& env_;
   RebuildOptions options_;
   Address address_;
+  std::optional<JoinToken> token_;
   std::unique_ptr<CatalogueRebuild> catalogue_;
   std::set<std::string> listed_;
   std::set<std::string> being_listed_;

@@ -16,6 +16,7 @@ constexpr uint64_t kBatchBytes = 4 << 20;
 constexpr size_t kBatchesAtOnce = 2;
 constexpr size_t kChunksAtOnce = 16;
 constexpr auto kDirectAgainAfter = std::chrono::seconds(5);
+constexpr size_t kHashesAtOnce = 4096;
 constexpr auto kRetryAfter = std::chrono::milliseconds(200);
 
 }  // namespace
@@ -135,7 +136,7 @@ Task<void> ReplicationWorker::carry(std::vector<Job> jobs) {
     auto pause = sleep_for(env_, kRetryAfter);
     co_await pause;
   }
-  --batches_;
+  if (--batches_ == 0) carried_bytes_ = 0;
   finished_.notify_all();
   wake();
 }
@@ -153,6 +154,7 @@ wire::JobDone ReplicationWorker::as_done(const Job& job) {
 void ReplicationWorker::done(const Job& job, bool partial) {
   done_.push_back(as_done(job));
   done_.back().set_partial(partial);
+  carried_bytes_ -= std::min(carried_bytes_, job.bytes);
 }
 
 Task<void> ReplicationWorker::commit_done() {
@@ -168,6 +170,18 @@ Task<void> ReplicationWorker::commit_done() {
   finished_.notify_all();
 }
 
+Task<void> ReplicationWorker::pace(uint64_t bytes) {
+  const Server* server = catalogue_->server(target_);
+  if (resync_rate_ == 0 || server == nullptr || server->in_sync) co_return;
+  const Instant now = env_.clock.now();
+  const Instant at = std::max(next_bytes_at_, now);
+  const double seconds = static_cast<double>(bytes) / static_cast<double>(resync_rate_);
+  next_bytes_at_ = at + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+  if (at == now) co_return;
+  auto turn = sleep_for(env_, at - now);
+  co_await turn;
+}
+
 Task<Status> ReplicationWorker::carry_names(std::vector<Job> jobs) {
   const Server* server = catalogue_->server(target_);
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
@@ -177,7 +191,7 @@ Task<Status> ReplicationWorker::carry_names(std::vector<Job> jobs) {
   for (const Job& job : jobs) {
     wire::NameRecord record;
     if (auto node = catalogue_->node(job.object)) {
-      record = name_record(*node);
+      record = name_record(*catalogue_, *node);
       record.set_durability(static_cast<wire::Durability>(catalogue_->durability_set_for(node->id)));
     } else {
       // The name is gone: a record without a kind says so.
@@ -355,6 +369,7 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
     }
   }
   if (apply.items_size() > 0) {
+    co_await pace(apply.ByteSizeLong());
     auto applied = co_await call_server<wire::ApplyReply>(links_, target_, wire::APPLY, apply);
     if (!applied || applied->outcomes_size() != apply.items_size()) co_return false;
     confirmed_lsn_ = applied->lsn();
@@ -385,14 +400,22 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
 }
 
 Task<Status> ReplicationWorker::carry_big(std::string source, wire::VersionRecord version) {
-  wire::MissingChunksRequest ask;
-  ask.set_file_id(version.file_id());
-  *ask.mutable_have() = version.parent();
-  *ask.mutable_source() = version.undo_target();
-  for (const auto& chunk : version.chunks()) ask.add_hashes(chunk.hash());
-  auto missing = co_await call_server<wire::MissingChunksReply>(links_, target_, wire::MISSING_CHUNKS, ask);
-  if (!missing) co_return std::unexpected(missing.error());
+  wire::FetchChunkRequest about;
+  about.set_file_id(version.file_id());
+  *about.mutable_version() = version.version();
+  ChunkRefs top(static_cast<size_t>(version.chunks_size()));
+  for (size_t i = 0; i < top.size(); ++i) {
+    const auto& chunk = version.chunks(static_cast<int>(i));
+    top[i] = {{}, chunk.size(), chunk.span()};
+    if (!parse_chunk_hash(chunk.hash(), top[i].hash)) co_return fail(Code::kCorrupt, "a chunk without a hash");
+  }
+  co_return co_await carry_list(std::move(source), std::move(about), std::move(top), version.list_level());
+}
 
+// What the target lacks of the chunks in a list; a list chunk goes behind all that it
+// names, so what hangs under one that the target has is there.
+Task<Status> ReplicationWorker::carry_list(std::string source, wire::FetchChunkRequest about, ChunkRefs list,
+                                           uint32_t level) {
   // A window of chunks: each is fetched and stored by a task of its own.
   struct Window {
     explicit Window(Executor& executor) : slots(executor, kChunksAtOnce), tasks(executor) {}
@@ -405,36 +428,51 @@ Task<Status> ReplicationWorker::carry_big(std::string source, wire::VersionRecor
       window->slots.release(1);
     }
   };
-  Window window(env_.executor);
-  for (uint32_t index : missing->missing()) {
-    if (index >= static_cast<uint32_t>(version.chunks_size())) co_return fail(Code::kInternal, "chunk index");
-    co_await window.slots.acquire(1);
-    if (!window.status) break;
-    window.tasks.spawn(Window::one(&window, carry_chunk(source, version.file_id(),
-                                                        version.chunks(static_cast<int>(index)).hash(),
-                                                        version.version())));
+  // A list that is older than list chunks may be long.
+  for (size_t begin = 0; begin < list.size(); begin += kHashesAtOnce) {
+    const size_t end = std::min(list.size(), begin + kHashesAtOnce);
+    wire::MissingChunksRequest ask;
+    ask.set_file_id(about.file_id());
+    for (size_t i = begin; i < end; ++i) ask.add_hashes(list[i].hash.bytes.data(), list[i].hash.bytes.size());
+    auto missing = co_await call_server<wire::MissingChunksReply>(links_, target_, wire::MISSING_CHUNKS, ask);
+    if (!missing) co_return std::unexpected(missing.error());
+    Window window(env_.executor);
+    for (uint32_t index : missing->missing()) {
+      if (index >= end - begin) co_return fail(Code::kInternal, "chunk index");
+      co_await window.slots.acquire(1);
+      if (!window.status) break;
+      window.tasks.spawn(Window::one(&window, carry_chunk(source, about, list[begin + index], level)));
+    }
+    co_await window.tasks.join();
+    if (!window.status) co_return window.status;
   }
-  co_await window.tasks.join();
-  co_return window.status;
+  co_return Status{};
 }
 
-Task<Status> ReplicationWorker::carry_chunk(std::string source, uint64_t file_id, Bytes hash,
-                                            wire::VersionNumber version) {
-  wire::FetchChunkRequest fetch;
-  fetch.set_file_id(file_id);
-  fetch.set_hash(hash);
-  *fetch.mutable_version() = version;
+Task<Status> ReplicationWorker::carry_chunk(std::string source, wire::FetchChunkRequest about, ChunkRefInfo ref,
+                                            uint32_t level) {
+  const Bytes hash(ref.hash.view());
+  about.set_hash(hash);
   std::shared_ptr<Peer> from = links_->peer(source);
-  std::shared_ptr<Peer> to = links_->peer(target_);
-  if (!from || !to) co_return fail(Code::kUnavailable, "a half is not connected");
-  auto chunk = co_await from->call(wire::FETCH_CHUNK, fetch.SerializeAsString(), {}, kServerCallTimeout);
+  if (!from) co_return fail(Code::kUnavailable, source + " is not connected");
+  auto chunk = co_await from->call(wire::FETCH_CHUNK, about.SerializeAsString(), {}, kServerCallTimeout);
   if (!chunk) co_return std::unexpected(chunk.error());
+  from.reset();
+  if (level > 0) {
+    CO_ASSIGN_OR_RETURN(ChunkRefs below, parse_list(chunk->body, level - 1));
+    CO_RETURN_IF_ERROR(co_await carry_list(source, about, std::move(below), level - 1));
+  }
+  const uint64_t size = chunk->body.size();
+  co_await pace(size);
+  std::shared_ptr<Peer> to = links_->peer(target_);
+  if (!to) co_return fail(Code::kUnavailable, target_ + " is not connected");
   wire::StoreChunkRequest store;
-  store.set_file_id(file_id);
+  store.set_file_id(about.file_id());
   store.set_hash(hash);
   auto stored = co_await to->call(wire::STORE_CHUNK, store.SerializeAsString(), std::move(chunk->body),
                                   kServerCallTimeout);
   if (!stored) co_return std::unexpected(stored.error());
+  carried_bytes_ += size;
   co_return Status{};
 }
 
@@ -461,7 +499,7 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
     if (!reply) co_return;
     wire::Command told;
     told.mutable_add_events();
-    for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target_, file, {}, &told);
+    for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target_, file, {}, {}, &told);
     (void)co_await proposer_->propose(std::move(told));
   }
   if (!plan.job && !plan.metadata) {

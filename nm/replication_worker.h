@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/chunk_list.h"
 #include "common/env/env.h"
 #include "common/env/sync.h"
 #include "common/env/task.h"
@@ -41,6 +42,10 @@ class ReplicationWorker {
   void set_compared(bool compared) { compared_ = compared; }
   // Why bytes go through here although the path is direct; empty: they do not.
   const std::string& relayed_why() const { return relayed_why_; }
+  // Chunks that the target got of jobs that are yet to end.
+  uint64_t carried_bytes() const { return carried_bytes_; }
+  // While the target is not in sync, it gets so many bytes a second; 0: as many as it takes.
+  void set_resync_rate(uint64_t bytes_per_s) { resync_rate_ = bytes_per_s; }
   // The chunks of a version that the target lacks, from the source.
   Task<Status> carry_big(std::string source, wire::VersionRecord version);
 
@@ -52,12 +57,16 @@ class ReplicationWorker {
   Task<bool> pull_versions(std::string source, std::vector<Job> jobs, bool* unreachable);
   Task<Result<std::vector<Job>>> carry_hinted(std::vector<Job> jobs);
   Task<Status> carry_names(std::vector<Job> jobs);
-  Task<Status> carry_chunk(std::string source, uint64_t file_id, Bytes hash, wire::VersionNumber version);
+  Task<Status> carry_list(std::string source, wire::FetchChunkRequest about, ChunkRefs list, uint32_t level);
+  // With all under it, if it is a list chunk.
+  Task<Status> carry_chunk(std::string source, wire::FetchChunkRequest about, ChunkRefInfo ref, uint32_t level);
   Task<Status> remove_at_primary(Job job);
   Task<void> repair(std::string source, Job job);
   static wire::JobDone as_done(const Job& job);
   void done(const Job& job, bool partial = false);
   Task<void> commit_done();
+  // Waits until `bytes` more may go to a target that is not in sync.
+  Task<void> pace(uint64_t bytes);
 
   Env& env_;
   std::string target_;
@@ -73,6 +82,9 @@ class ReplicationWorker {
   bool woken_ = false;
   int paused_ = 0;  // By so many.
   bool compared_ = false;
+  uint64_t carried_bytes_ = 0;
+  uint64_t resync_rate_ = 0;
+  Instant next_bytes_at_{};
   std::set<FileId> under_way_;   // Objects in a batch, until their JobsDone is committed.
   size_t batches_ = 0;
   std::vector<wire::JobDone> done_;

@@ -2,7 +2,9 @@
 
 #include <set>
 
+#include "common/base/chunk_list.h"
 #include "common/base/log.h"
+#include "common/base/recovered.h"
 #include "nm/catalogue_db.h"
 #include "nm/replication_worker.h"
 #include "nm/server_calls.h"
@@ -136,7 +138,7 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     FileId file;
     Version keep, newest;
   };
-  std::vector<Ahead> ahead;
+  std::vector<Ahead> ahead, split;  // The file stood still here meanwhile; or it did not.
   std::map<uint64_t, wire::SetAsideDone> diverged;  // As far as the views name versions.
   auto one = [&](uint64_t id, const HalfView& source_view, const HalfView& target_view, const HalvesPlan& plan) {
     if (plan.set_aside) {
@@ -150,7 +152,7 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
         if (version == plan.keep) break;
         to_wire(version, known.add_versions());
       }
-      if (!plan.job && !target_view.deleted) ahead.push_back({FileId{id}, plan.keep, target_view.head});
+      (plan.job || target_view.deleted ? split : ahead).push_back({FileId{id}, plan.keep, target_view.head});
     }
     if (!plan.job && !plan.metadata) return;
     auto* job = jobs.mutable_add_jobs()->add_items();
@@ -159,6 +161,9 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     if (plan.job) {
       to_wire(plan.from, job->mutable_from());
       to_wire(plan.to, job->mutable_to());
+      // What was announced is queued with its bytes.
+      auto node = catalogue_->node(FileId{id});
+      if (node && !source_view.deleted && !catalogue_->job(server->id, FileId{id})) job->set_bytes(node->size_bytes);
     }
     if (plan.metadata) job->set_meta_version(source_view.meta_version);
   };
@@ -180,7 +185,14 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
       co_return fail(Code::kUnavailable, version.error().message);
     } else {
       log_info("set aside without a rescue: " + version.error().to_string());
+      split.push_back(file);
     }
+  }
+  for (const Ahead& file : split) {
+    auto kept = co_await keep_at(source, file.file, file.keep, file.newest);
+    if (kept) continue;
+    if (is_passing(kept.error().code)) co_return fail(Code::kUnavailable, kept.error().message);
+    log_warning("kept on " + target_ + " only: " + kept.error().to_string());
   }
   co_return co_await settle(std::move(aside), std::move(diverged), std::move(jobs), std::move(rescued));
 }
@@ -197,6 +209,7 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
   }
   Version head = keep;
   Version fetched_to = keep;
+  std::map<Version, Version> came;  // As which version; none: it was left out.
   bool left_out = false;  // The content before: a checkpoint of it would name another one.
   while (fetched_to != newest) {
     wire::FetchRequest fetch;
@@ -216,8 +229,18 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
       const bool tag_only = checkpoint && !left_out;
       if (fetched_to != newest && !tag_only && (checkpoint || is_big(record))) {
         left_out = true;
+        came[fetched_to] = {};
         continue;
       }
+      // It stays what it was, where the content that it goes back to is known by a number here.
+      if (auto target = came.find(from_wire(record.undo_target())); target != came.end() && !tag_only) {
+        if (target->second) {
+          to_wire(target->second, record.mutable_undo_target());
+        } else {
+          record.set_kind(wire::CHANGE_PUT);
+        }
+      }
+      if (left_out && record.kind() == wire::CHANGE_APPEND) record.set_kind(wire::CHANGE_PUT);
       auto bringing = tag_only ? bring_checkpoint(source, *node, head, std::move(record))
                                : bring(source, *node, head, std::move(record), fetched_to != newest);
       auto brought = co_await bringing;
@@ -225,6 +248,7 @@ Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version ke
       if (!brought) co_return brought;
       left_out = false;
       head = *brought;
+      if (!tag_only) came[fetched_to] = head;
     }
   }
   co_return head;
@@ -239,7 +263,7 @@ Task<Result<Version>> Resync::bring_checkpoint(std::string source, Node node, Ve
   request.set_file_id(number(node.id));
   request.set_epoch(number(pair->epoch));
   *request.mutable_request() = record.request();
-  *request.mutable_name() = name_record(node);
+  *request.mutable_name() = short_name_record(*catalogue_, node);
   request.set_user(record.user());
   request.set_tag(record.tag());
   to_wire(expected, request.mutable_expected());
@@ -258,7 +282,7 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
     change.set_file_id(number(node.id));
     change.set_epoch(epoch);
     *change.mutable_request() = record.request();
-    *change.mutable_name() = name_record(node);
+    *change.mutable_name() = short_name_record(*catalogue_, node);
     change.set_mode(record.mode());
     change.set_modified_us(record.modified_us());
     change.set_user(record.user());
@@ -269,47 +293,116 @@ Task<Result<Version>> Resync::bring(std::string source, Node node, Version expec
     wire::PutRequest put;
     describe(put);
     put.set_more_follow(more_follow);
+    put.mutable_brought()->set_kind(record.kind());
+    *put.mutable_brought()->mutable_undo_target() = record.undo_target();
+    put.mutable_brought()->set_tag(record.tag());
     auto done = co_await call<wire::VersionReply>(primary.get(), wire::PUT, put, kServerCallTimeout,
                                                   record.inline_content());
     if (!done) co_return std::unexpected(done.error());
     co_return from_wire(done->version());
   }
   uint64_t upload_id = env_.random.next();
-  for (int i = 0; i < record.chunks_size(); ++i) {
-    wire::FetchChunkRequest ask;
-    ask.set_file_id(number(node.id));
-    ask.set_hash(record.chunks(i).hash());
-    *ask.mutable_version() = record.version();
-    std::shared_ptr<Peer> target = links_->peer(target_);
-    if (!target) co_return fail(Code::kUnavailable, target_ + " is not connected");
-    auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
-    if (!chunk) co_return std::unexpected(chunk.error());
-    wire::StageRequest stage;
-    stage.set_file_id(number(node.id));
-    stage.set_epoch(epoch);
-    stage.set_upload_id(upload_id);
-    stage.set_index(static_cast<uint64_t>(i));
-    auto staged = co_await primary->call(wire::STAGE, stage.SerializeAsString(), std::move(chunk->body), kServerCallTimeout);
-    if (!staged) co_return std::unexpected(staged.error());
-  }
+  CO_ASSIGN_OR_RETURN(uint64_t staged, co_await stage_all(source, node.id, epoch, upload_id, record));
   wire::CommitRequest commit;
   describe(commit);
   commit.set_upload_id(upload_id);
-  commit.set_chunk_count(static_cast<uint64_t>(record.chunks_size()));
+  commit.set_chunk_count(staged);
   commit.set_size_bytes(record.size_bytes());
   auto done = co_await call<wire::VersionReply>(primary.get(), wire::COMMIT, commit, kServerCallTimeout);
   if (!done) co_return std::unexpected(done.error());
   co_return from_wire(done->version());
 }
 
+// A chunk of the target's, or all that a list chunk names, staged at the acting primary from stage.index() on.
+// The index behind the last.
+Task<Result<uint64_t>> Resync::stage_chunks(std::string source, wire::StageRequest stage, wire::VersionNumber version,
+                                            Bytes hash, uint32_t level) {
+  wire::FetchChunkRequest ask;
+  ask.set_file_id(stage.file_id());
+  ask.set_hash(hash);
+  *ask.mutable_version() = version;
+  std::shared_ptr<Peer> target = links_->peer(target_);
+  if (!target) co_return fail(Code::kUnavailable, target_ + " is not connected");
+  auto chunk = co_await target->call(wire::FETCH_CHUNK, ask.SerializeAsString(), {}, kServerCallTimeout);
+  if (!chunk) co_return std::unexpected(chunk.error());
+  target.reset();
+  if (level > 0) {
+    CO_ASSIGN_OR_RETURN(ChunkRefs below, parse_list(chunk->body, level - 1));
+    for (const auto& ref : below) {
+      CO_ASSIGN_OR_RETURN(uint64_t staged, co_await stage_chunks(source, stage, version, Bytes(ref.hash.view()), level - 1));
+      stage.set_index(staged);
+    }
+    co_return stage.index();
+  }
+  std::shared_ptr<Peer> primary = links_->peer(source);
+  if (!primary) co_return fail(Code::kUnavailable, source + " is not connected");
+  auto staged = co_await primary->call(wire::STAGE, stage.SerializeAsString(), std::move(chunk->body), kServerCallTimeout);
+  if (!staged) co_return std::unexpected(staged.error());
+  co_return stage.index() + 1;
+}
+
+Task<Result<uint64_t>> Resync::stage_all(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record) {
+  wire::StageRequest stage;
+  stage.set_file_id(number(file));
+  stage.set_epoch(epoch);
+  stage.set_upload_id(upload_id);
+  for (const auto& chunk : record.chunks()) {
+    CO_ASSIGN_OR_RETURN(uint64_t staged, co_await stage_chunks(source, stage, record.version(), chunk.hash(), record.list_level()));
+    stage.set_index(staged);
+  }
+  co_return stage.index();
+}
+
+// Not in the line of the head: nobody sees them who does not ask for one by its number or name.
+Task<Status> Resync::keep_at(std::string source, FileId file, Version keep, Version newest) {
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair == nullptr) co_return fail(Code::kInternal, target_ + " has no pair");
+  const uint64_t epoch = number(pair->epoch);
+  Version fetched_to = keep;
+  while (fetched_to != newest) {
+    wire::FetchRequest fetch;
+    fetch.set_bytes_max(kFetchBytes);
+    auto* item = fetch.add_items();
+    item->set_file_id(number(file));
+    to_wire(fetched_to, item->mutable_from());
+    to_wire(newest, item->mutable_to());
+    auto fetched = co_await call_server<wire::FetchReply>(links_, target_, wire::FETCH, fetch);
+    if (!fetched) co_return std::unexpected(fetched.error());
+    if (fetched->files_size() != 1 || fetched->files(0).versions_size() == 0) {
+      co_return fail(Code::kConflict, "what only " + target_ + " has cannot be fetched");
+    }
+    wire::KeepAsideRequest request;
+    request.set_epoch(epoch);
+    KeptAs named;
+    for (auto& record : *fetched->mutable_files(0)->mutable_versions()) {
+      fetched_to = from_wire(record.version());
+      if (record.kind() == wire::CHANGE_DELETE) continue;
+      // One with lists of chunks (gigabytes) stays where it is: set aside there, readable by its number.
+      if (record.list_level() > 0) continue;
+      if (is_big(record)) {
+        auto staged = co_await stage_all(source, file, epoch, env_.random.next() | 1, record);
+        if (!staged) co_return std::unexpected(staged.error());
+      }
+      if (record.kind() != wire::CHANGE_CHECKPOINT) named[{file, fetched_to}] = recovered_tag(record.time_us(), fetched_to);
+      *request.add_versions() = std::move(record);
+    }
+    auto kept = co_await call_server<wire::KeepAsideReply>(links_, source, wire::KEEP_ASIDE, request);
+    if (!kept) co_return std::unexpected(kept.error());
+    kept_as_.merge(named);
+  }
+  co_return Status{};
+}
+
 // What is to be set aside is listed first: once it is, a later comparison finds nothing.
 Task<Status> Resync::settle(wire::SetAsideRequest aside, std::map<uint64_t, wire::SetAsideDone> diverged,
                             wire::Command jobs, std::map<uint64_t, Version> rescued) {
   if (aside.items_size() > 0) {
+    for (auto& item : *aside.mutable_items()) item.set_rescued(rescued.contains(item.file_id()));
     wire::Command listed;
     listed.mutable_add_events();
     for (const auto& [id, file] : diverged) {
-      add_set_aside_events(*catalogue_, target_, file, rescued.contains(id) ? rescued[id] : Version{}, &listed);
+      add_set_aside_events(*catalogue_, target_, file, rescued.contains(id) ? rescued[id] : Version{}, kept_as_, &listed);
     }
     auto noted = co_await proposer_->propose(std::move(listed));
     if (!noted) co_return std::unexpected(noted.error());
@@ -323,7 +416,7 @@ Task<Status> Resync::settle(wire::SetAsideRequest aside, std::map<uint64_t, wire
     if (acting != nullptr) settled.mutable_jobs_done()->set_target(acting->name);
     for (const auto& file : done->files()) {
       FileId id{file.file_id()};
-      add_set_aside_events(*catalogue_, target_, unlisted(file, diverged[file.file_id()]), rescued[file.file_id()], &settled);
+      add_set_aside_events(*catalogue_, target_, unlisted(file, diverged[file.file_id()]), rescued[file.file_id()], kept_as_, &settled);
       auto job = acting == nullptr ? std::nullopt : catalogue_->job(acting->id, id);
       if (job && job->to) {
         auto* item = settled.mutable_jobs_done()->add_items();
@@ -395,7 +488,19 @@ Task<Result<bool>> Resync::holds(std::string server, FileId file, Version versio
       std::ranges::any_of(stat->divergent(), is_it);
 }
 
+std::optional<Duration> ResyncProgress::time_left(Instant now) const {
+  const auto since = static_cast<double>((now - began).count());
+  auto at_pace = [&](uint64_t total, uint64_t left) {
+    const uint64_t done = total - std::min(total, left);
+    return done == 0 ? 0.0 : since * static_cast<double>(left) / static_cast<double>(done);
+  };
+  const bool moved = files_left < files_total || bytes_left < bytes_total;
+  if (files_left > 0 && !moved) return std::nullopt;
+  return Duration(static_cast<int64_t>(std::max(at_pace(files_total, files_left), at_pace(bytes_total, bytes_left))));
+}
+
 Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
+  progress_.began = env_.clock.now();
   while (true) {
     const Server* server = catalogue_->server(target_);
     // A new start of it is compared anew, and gets nothing before.
@@ -403,7 +508,10 @@ Task<Status> Resync::until_jobs_done(uint64_t last_sequence) {
     if (!same || server->failed || !links_->peer(target_)) {
       co_return fail(Code::kUnavailable, target_ + " went away during its resync");
     }
-    progress_.files_left = catalogue_->lag(server->id).jobs;
+    const Lag lag = catalogue_->lag(server->id);
+    progress_.files_left = lag.jobs;
+    progress_.bytes_total = std::max(progress_.bytes_total, lag.bytes);
+    progress_.bytes_left = lag.bytes - std::min(lag.bytes, worker_->carried_bytes());
     progress_.files_total = std::max(progress_.files_total, progress_.files_left);
     auto oldest = catalogue_->jobs(server->id, 0, 1);
     if (oldest.empty() || oldest.front().sequence > last_sequence) co_return Status{};

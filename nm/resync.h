@@ -7,12 +7,14 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "common/env/env.h"
 #include "common/env/task.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/proposer.h"
+#include "nm/server_calls.h"
 #include "nm/server_links.h"
 
 namespace understudy {
@@ -24,6 +26,11 @@ struct Node;
 struct ResyncProgress {
   uint64_t files_total = 0;  // Jobs queued by the comparison and before it.
   uint64_t files_left = 0;
+  uint64_t bytes_total = 0;  // About: of a file that only the comparison found, all of it.
+  uint64_t bytes_left = 0;
+  Instant began{};           // When the jobs' turn came.
+  // At the pace of files or of bytes since it began, whichever says more; nothing before either moved.
+  std::optional<Duration> time_left(Instant now) const;
 };
 
 class Resync {
@@ -47,6 +54,12 @@ class Resync {
   Task<Result<Version>> bring_checkpoint(std::string source, Node node, Version expected, wire::VersionRecord record);
   Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record,
                               bool more_follow);
+  Task<Result<uint64_t>> stage_chunks(std::string source, wire::StageRequest stage, wire::VersionNumber version,
+                                      Bytes hash, uint32_t level);
+  // The chunks of a version that only the target has, to the acting primary, as an upload.
+  Task<Result<uint64_t>> stage_all(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record);
+  // (keep, newest] of the target also at the acting primary, beside the line, as named checkpoints.
+  Task<Status> keep_at(std::string source, FileId file, Version keep, Version newest);
   Task<Status> end_waiting(std::string source);
   Task<Result<bool>> holds(std::string server, FileId file, Version version);
   Task<Status> until_jobs_done(uint64_t last_sequence);
@@ -59,6 +72,7 @@ class Resync {
   ServerLinks* links_;
   ReplicationWorker* worker_;
   ResyncProgress progress_;
+  KeptAs kept_as_;
 };
 
 }  // namespace understudy

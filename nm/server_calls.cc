@@ -5,7 +5,7 @@
 namespace understudy {
 
 void add_set_aside_events(Catalogue& catalogue, const std::string& server, const wire::SetAsideDone& file,
-                          Version rescued, wire::Command* command) {
+                          Version rescued, const KeptAs& kept_as, wire::Command* command) {
   auto path = catalogue.path_of(FileId{file.file_id()});
   std::string shown = path ? *path : file.name();
   const Server* holder = catalogue.server(server);
@@ -19,14 +19,20 @@ void add_set_aside_events(Catalogue& catalogue, const std::string& server, const
     event->set_file_id(file.file_id());
     event->set_path(shown);
     *event->mutable_version() = number;
-    std::string text = shown + ": version " + version + " was only on " + server + " when it failed; it is kept there: READ " +
-                       shown + " --version " + version;
+    std::string text = shown + ": version " + version + " was only on " + server + " when it failed; ";
+    if (auto tag = kept_as.find({FileId{file.file_id()}, from_wire(number)}); tag != kept_as.end()) {
+      text += "it is kept as a checkpoint: VIEWCHECKPOINT " + shown + " " + tag->second;
+    } else {
+      text += "it is kept there: READ " + shown + " --version " + version;
+    }
     if (rescued) text += "; its newest content came back as version " + rescued.to_string();
     event->set_text(std::move(text));
   }
 }
 
-wire::NameRecord name_record(const Node& node) {
+namespace {
+
+wire::NameRecord record_of(Catalogue& catalogue, const Node& node, uint32_t users_max) {
   wire::NameRecord record;
   record.set_object_id(number(node.id));
   record.set_kind(static_cast<wire::NodeKind>(node.kind));
@@ -38,7 +44,24 @@ wire::NameRecord name_record(const Node& node) {
   record.set_modified_us(node.modified_us);
   record.set_link_target(node.link_target);
   record.set_meta_version(node.meta_version);
+  auto list = catalogue.access_list(node.id, "", users_max + 1);
+  if (list.size() > users_max) {
+    list.pop_back();
+    record.set_shortened(true);
+    record.set_meta_version(node.meta_version - 1);
+  }
+  for (const AccessRow& row : list) {
+    (row.right == Right::kWrite ? record.add_writers() : record.add_readers())->assign(row.user);
+  }
   return record;
+}
+
+}  // namespace
+
+wire::NameRecord name_record(Catalogue& catalogue, const Node& node) { return record_of(catalogue, node, kAccessListMax); }
+
+wire::NameRecord short_name_record(Catalogue& catalogue, const Node& node) {
+  return record_of(catalogue, node, kNameRecordListMax);
 }
 
 Node node_of(const wire::NameRecord& record) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -56,14 +57,20 @@ inline HalfView half_view(const wire::MemberStatReply& s) {
   return half;
 }
 
+// Under which checkpoint's name a diverged version is kept on both halves.
+using KeptAs = std::map<std::pair<FileId, Version>, std::string>;
+
 // For EVENTS: what of a file was set aside on `server`, and, if it is one, the version
 // of the acting primary as which its newest content came back.
 void add_set_aside_events(Catalogue& catalogue, const std::string& server, const wire::SetAsideDone& file,
-                          Version rescued, wire::Command* command);
+                          Version rescued, const KeptAs& kept_as, wire::Command* command);
 
-// A node as storage servers keep it.
-wire::NameRecord name_record(const Node& node);
 // The way back: what such a record tells of a node, which is its name and who may do what.
 Node node_of(const wire::NameRecord& record);
+// A node as storage servers keep it, with the whole access list.
+wire::NameRecord name_record(Catalogue& catalogue, const Node& node);
+// As it goes with every version: of a long list the beginning, and then as if it were a
+// little older than the whole record.
+wire::NameRecord short_name_record(Catalogue& catalogue, const Node& node);
 
 }  // namespace understudy

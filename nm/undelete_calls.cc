@@ -53,7 +53,7 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::end_undelete(uint64_t object_id,
       ask.set_epoch(number(pair->epoch));
       *ask.mutable_request() = request;
       ask.set_user(user);
-      *ask.mutable_name() = name_record(*node);
+      *ask.mutable_name() = short_name_record(*catalogue_, *node);
       auto version = co_await call_server<wire::VersionReply>(links_, acting->name, wire::UNDELETE_FILE, ask);
       const bool gone = !version && version.error().code == Code::kNotFound;
       if (version || gone) {

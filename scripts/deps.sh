@@ -16,7 +16,7 @@ libprotobuf-dev
 libuv1-dev            # the outside world
 libraft-dev           # the Raft core
 libsqlite3-dev        # indexes
-libssl-dev            # SHA-256
+libssl-dev            # TLS, SHA-256
 libxxhash-dev         # checksums of records
 libcli11-dev          # command lines
 libspdlog-dev         # logs

@@ -13,6 +13,7 @@ namespace understudy {
 inline Task<Result<Reply>> refuse(Code code, std::string message) {
   co_return fail(code, std::move(message));
 }
+inline Task<Result<Reply>> refuse(Error error) { co_return std::unexpected(std::move(error)); }
 inline Task<Result<Reply>> refuse_damaged() { return refuse(Code::kInvalid, "the message is damaged"); }
 
 // Parses `message` and calls self->method(request).

@@ -33,36 +33,100 @@ class StagingRoom {
 
 }  // namespace
 
+// A repeat gets the first answer, if the first was the same user's.
+Result<VersionInfo> ClientCalls::of_asker(Result<VersionInfo> done, const std::string& user) {
+  if (done && done->user != user) return fail(Code::kDenied, "this request was another user's");
+  return done;
+}
+
+// Whoever may not even ask learns nothing of the file, not whether it is there.
+template <class Request>
+Result<Request> ClientCalls::admitted(const Bytes& message, Right wanted, Asker* asker) const {
+  Request request;
+  if (!request.ParseFromString(message)) return fail(Code::kInvalid, "the message is damaged");
+  if (asker->name_node) {
+    if constexpr (requires { request.user(); }) asker->user = request.user();
+    return request;
+  }
+  ASSIGN_OR_RETURN(wire::Capability shown,
+                   state_->guard.check(request.capability(), FileId{request.file_id()}, wanted, Epoch{request.epoch()},
+                                       state_->env.clock.now()));
+  asker->access_generation = shown.access_generation();
+  if constexpr (requires { request.mutable_name(); }) request.mutable_name()->Swap(shown.mutable_name());
+  asker->user.swap(*shown.mutable_user());
+  if (asker->peer != nullptr && asker->peer->caller() != asker->user) asker->peer->set_caller(asker->user);
+  return request;
+}
+
+template <class Request>
+Task<Result<Reply>> ClientCalls::change(Task<Result<Reply>> (ClientCalls::*method)(Request, Asker), const Bytes& message,
+                                        Asker asker) {
+  auto request = admitted<Request>(message, Right::kWrite, &asker);
+  if (!request) return refuse(request.error());
+  return (this->*method)(*std::move(request), std::move(asker));
+}
+
+template <class Request>
+Task<Result<Reply>> ClientCalls::change(Task<Result<Reply>> (ClientCalls::*method)(Request, Asker, Bytes),
+                                        const Bytes& message, Asker asker, Bytes& body) {
+  auto request = admitted<Request>(message, Right::kWrite, &asker);
+  if (!request) return refuse(request.error());
+  return (this->*method)(*std::move(request), std::move(asker), std::move(body));
+}
+
+template <class Request>
+Task<Result<Reply>> ClientCalls::look(Task<Result<Reply>> (ClientCalls::*method)(Request), const Bytes& message, Asker asker) {
+  auto request = admitted<Request>(message, Right::kRead, &asker);
+  if (!request) return refuse(request.error());
+  return (this->*method)(*std::move(request));
+}
+
 Task<Result<Reply>> ClientCalls::handle(Peer* peer, uint16_t type, Bytes message, Bytes body) {
+  return handle(peer, type, message, body, Asker{.peer = peer});
+}
+
+Task<Result<Reply>> ClientCalls::handle_own(Peer* peer, uint16_t type, Bytes message, Bytes body) {
+  return handle(peer, type, message, body, Asker{.name_node = true});
+}
+
+Task<Result<Reply>> ClientCalls::handle(Peer* peer, uint16_t type, const Bytes& message, Bytes& body, Asker asker) {
   switch (type) {
-    case wire::HELLO: return hello(peer, std::move(message));
-    case wire::PUT: return with<wire::PutRequest>(this, &ClientCalls::put, message, body);
-    case wire::APPEND: return with<wire::AppendRequest>(this, &ClientCalls::append, message, body);
-    case wire::STAGE: return with<wire::StageRequest>(this, &ClientCalls::stage, message, body);
-    case wire::COMMIT: return with<wire::CommitRequest>(this, &ClientCalls::commit, message);
-    case wire::UNDO: return with<wire::UndoRequest>(this, &ClientCalls::undo, message);
-    case wire::CHECKPOINT: return with<wire::CheckpointRequest>(this, &ClientCalls::checkpoint, message);
-    case wire::LIST_CHECKPOINTS:
-      return with<wire::ListCheckpointsRequest>(this, &ClientCalls::list_checkpoints, message);
-    case wire::REVERT: return with<wire::RevertRequest>(this, &ClientCalls::revert, message);
-    case wire::HISTORY: return with<wire::HistoryRequest>(this, &ClientCalls::history, message);
+    case wire::HELLO: return hello(peer, message);
+    case wire::PUT: return change(&ClientCalls::put, message, std::move(asker), body);
+    case wire::APPEND: return change(&ClientCalls::append, message, std::move(asker), body);
+    case wire::STAGE: return change(&ClientCalls::stage, message, std::move(asker), body);
+    case wire::COMMIT: return change(&ClientCalls::commit, message, std::move(asker));
+    case wire::UNDO: return change(&ClientCalls::undo, message, std::move(asker));
+    case wire::CHECKPOINT: return change(&ClientCalls::checkpoint, message, std::move(asker));
+    case wire::REVERT: return change(&ClientCalls::revert, message, std::move(asker));
+    case wire::LIST_CHECKPOINTS: return look(&ClientCalls::list_checkpoints, message, std::move(asker));
+    case wire::HISTORY: return look(&ClientCalls::history, message, std::move(asker));
+    case wire::STAT: return look(&ClientCalls::stat, message, std::move(asker));
     case wire::READ: {
-      wire::ReadRequest request;
-      if (!request.ParseFromString(message)) return refuse_damaged();
-      return read(std::move(request), client(peer).user);
+      auto request = admitted<wire::ReadRequest>(message, Right::kRead, &asker);
+      if (!request) return refuse(request.error());
+      return read(*std::move(request), std::move(asker.user));
     }
-    case wire::STAT: return with<wire::StatRequest>(this, &ClientCalls::stat, message);
-    case wire::EDIT_OPEN: return edit_open(peer, std::move(message));
-    case wire::EDIT_INSERT: return edit_insert(client(peer).id, std::move(message));
-    case wire::EDIT_COMMIT: return edit_commit(client(peer).id, std::move(message));
-    case wire::EDIT_ABORT: return edit_abort(client(peer).id, std::move(message));
+    case wire::EDIT_OPEN: {
+      auto request = admitted<wire::EditOpenRequest>(message, Right::kWrite, &asker);
+      if (!request) return refuse(request.error());
+      return edit_open(peer, *std::move(request), std::move(asker));
+    }
+    // What it inserts belongs to a sentence that this connection was let to open.
+    case wire::EDIT_INSERT: return edit_insert(client(peer).id, message);
+    case wire::EDIT_COMMIT: {
+      auto request = admitted<wire::EditCommitRequest>(message, Right::kWrite, &asker);
+      if (!request) return refuse(request.error());
+      return edit_commit(client(peer).id, *std::move(request));
+    }
+    case wire::EDIT_ABORT: return edit_abort(client(peer).id, message);
     case wire::FETCH:
     case wire::FETCH_CHUNK:
     case wire::MISSING_CHUNKS:
     case wire::STORE_CHUNK:
     case wire::APPLY:
       if (!client(peer).partner) return refuse(Code::kDenied, "only the other half of the pair may ask for this");
-      return partner_calls_->handle(peer, type, std::move(message), std::move(body));
+      return partner_calls_->handle(peer, type, message, std::move(body));
     default: return refuse(Code::kInvalid, "a storage server does not take this call from a client");
   }
 }
@@ -107,8 +171,6 @@ Task<Result<Reply>> ClientCalls::hello(Peer* peer, Bytes message) {
     client(peer).partner = true;
     peer->leave_crowd();  // No crowd of clients holds up the other half.
   }
-  client(peer).user = request.name();
-  peer->set_caller(request.name());
   wire::HelloReply reply;
   reply.set_protocol_version(kProtocolVersion);
   reply.set_cluster_id(state_->cluster_id);
@@ -131,14 +193,14 @@ Status ClientCalls::may_replace(const Change& change) const {
   return status;
 }
 
-Status ClientCalls::may_append(const Change& change) const {
+Status ClientCalls::may_append(const Change& change, char first) const {
   if (state_->edits.none()) return {};
-  auto status = state_->edits.may_append(change.file);
+  auto status = state_->edits.may_append(change.file, first);
   if (!status && state_->store->answered(change.file, change.request)) return {};
   return status;
 }
 
-Task<Result<Reply>> ClientCalls::put(wire::PutRequest request, Bytes body) {
+Task<Result<Reply>> ClientCalls::put(wire::PutRequest request, Asker asker, Bytes body) {
   CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
   CO_RETURN_IF_ERROR(check_body(body));
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
@@ -146,20 +208,29 @@ Task<Result<Reply>> ClientCalls::put(wire::PutRequest request, Bytes body) {
                 .epoch = Epoch{request.epoch()},
                 .request = from_wire(request.request()),
                 .kind = wire::CHANGE_PUT,
-                .user = std::move(*request.mutable_user()),
+                .user = asker.user,
                 .mode = request.mode(),
                 .modified_us = request.modified_us(),
                 .name = std::move(*request.mutable_name()),
+                .access_generation = asker.access_generation,
                 .exclusive = request.exclusive(),
                 .expected = from_wire(request.expected()),
                 .sync = request.durability() == wire::DURABILITY_SYNC};
+  const bool more_follow = asker.name_node && request.more_follow();
+  // What comes back from the half that alone had it stays what it was.
+  if (auto kind = request.brought().kind();
+      asker.name_node && (kind == wire::CHANGE_UNDO || kind == wire::CHANGE_REVERT || kind == wire::CHANGE_APPEND)) {
+    change.kind = kind;
+    change.undo_target = from_wire(request.brought().undo_target());
+    change.tag = std::move(*request.mutable_brought()->mutable_tag());
+  }
   const Asked asked(change);
-  if (request.more_follow()) {
+  if (more_follow) {
     state_->hidden_until[asked.file] = state_->env.clock.now() + ServerState::kHiddenMax;
   }
   auto done = co_await carried(asked, perform_put(std::move(change), std::move(body)));
-  if (!request.more_follow()) state_->hidden_until.erase(asked.file);
-  co_return version_reply(*state_, done);
+  if (!more_follow) state_->hidden_until.erase(asked.file);
+  co_return version_reply(*state_, of_asker(std::move(done), asker.user));
 }
 
 Task<Result<VersionInfo>> ClientCalls::perform_put(Change change, Bytes content) {
@@ -167,13 +238,14 @@ Task<Result<VersionInfo>> ClientCalls::perform_put(Change change, Bytes content)
   Epoch epoch = change.epoch;
   FileGates::Hold hold;
   if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  CO_RETURN_IF_ERROR(state_->guard.still_counts(file, change.access_generation));
   CO_RETURN_IF_ERROR(may_replace(change));
   CO_ASSIGN_OR_RETURN(VersionInfo done, co_await state_->store->put(std::move(change), std::move(content)));
   CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
   co_return done;
 }
 
-Task<Result<Reply>> ClientCalls::append(wire::AppendRequest request, Bytes body) {
+Task<Result<Reply>> ClientCalls::append(wire::AppendRequest request, Asker asker, Bytes body) {
   CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
   CO_RETURN_IF_ERROR(check_body(body));
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
@@ -181,12 +253,13 @@ Task<Result<Reply>> ClientCalls::append(wire::AppendRequest request, Bytes body)
                 .epoch = Epoch{request.epoch()},
                 .request = from_wire(request.request()),
                 .kind = wire::CHANGE_APPEND,
-                .user = std::move(*request.mutable_user()),
+                .user = asker.user,
                 .name = std::move(*request.mutable_name()),
+                .access_generation = asker.access_generation,
                 .sync = request.durability() == wire::DURABILITY_SYNC};
   const Asked asked(change);
   auto done = co_await carried(asked, perform_append(std::move(change), std::move(body)));
-  co_return version_reply(*state_, done);
+  co_return version_reply(*state_, of_asker(std::move(done), asker.user));
 }
 
 Task<Result<VersionInfo>> ClientCalls::perform_append(Change change, Bytes content) {
@@ -194,8 +267,9 @@ Task<Result<VersionInfo>> ClientCalls::perform_append(Change change, Bytes conte
   Epoch epoch = change.epoch;
   FileGates::Hold hold;
   if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  CO_RETURN_IF_ERROR(state_->guard.still_counts(file, change.access_generation));
   // Sentences may be open while the file grows behind them.
-  CO_RETURN_IF_ERROR(may_append(change));
+  if (!content.empty()) CO_RETURN_IF_ERROR(may_append(change, content.front()));
   CO_ASSIGN_OR_RETURN(VersionInfo done,
                       co_await state_->store->append(std::move(change), std::move(content)));
   co_await state_->edits.on_append(file, done);
@@ -203,7 +277,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_append(Change change, Bytes conte
   co_return done;
 }
 
-Task<Result<Reply>> ClientCalls::stage(wire::StageRequest request, Bytes body) {
+Task<Result<Reply>> ClientCalls::stage(wire::StageRequest request, Asker asker, Bytes body) {
   FileId file{request.file_id()};
   if (file == kNoFile || body.empty()) {
     co_return fail(Code::kInvalid, "a staged chunk names its file and has bytes");
@@ -223,24 +297,25 @@ Task<Result<Reply>> ClientCalls::stage(wire::StageRequest request, Bytes body) {
   co_return make_reply(reply);
 }
 
-Task<Result<Reply>> ClientCalls::commit(wire::CommitRequest request) {
+Task<Result<Reply>> ClientCalls::commit(wire::CommitRequest request, Asker asker) {
   CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
   Change change{.file = FileId{request.file_id()},
                 .epoch = Epoch{request.epoch()},
                 .request = from_wire(request.request()),
                 .kind = request.append() ? wire::CHANGE_APPEND : wire::CHANGE_PUT,
-                .user = std::move(*request.mutable_user()),
+                .user = asker.user,
                 .mode = request.mode(),
                 .modified_us = request.modified_us(),
                 .name = std::move(*request.mutable_name()),
+                .access_generation = asker.access_generation,
                 .exclusive = request.exclusive(),
                 .expected = from_wire(request.expected()),
                 .sync = request.durability() == wire::DURABILITY_SYNC};
   const Asked asked(change);
   auto done = co_await carried(asked, perform_commit(std::move(change), std::move(request)));
   state_->hidden_until.erase(asked.file);
-  co_return version_reply(*state_, done);
+  co_return version_reply(*state_, of_asker(std::move(done), asker.user));
 }
 
 Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::CommitRequest request) {
@@ -248,6 +323,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
   Epoch epoch = change.epoch;
   FileGates::Hold hold;
   if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  CO_RETURN_IF_ERROR(state_->guard.still_counts(file, change.access_generation));
   if (auto first = state_->store->answered(file, change.request)) {
     // The upload went with the first one. Its record may still be on its way to the
     // disk; the same change asked of the store waits for it.
@@ -256,9 +332,18 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
     CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
     co_return done;
   }
-  CO_RETURN_IF_ERROR(request.append() ? may_append(change) : may_replace(change));
+  if (!request.append()) CO_RETURN_IF_ERROR(may_replace(change));
   CO_ASSIGN_OR_RETURN(auto upload, state_->uploads.take(file, request.upload_id(), request.chunk_count(),
                                                         request.size_bytes()));
+  if (request.append() && state_->edits.open_in(file)) {
+    auto chunks = upload.chunks();
+    auto first = chunks.empty() ? Result<char>(' ') : co_await first_byte(file, chunks.front());
+    Status allowed = first ? may_append(change, *first) : Status(std::unexpected(std::move(first).error()));
+    if (!allowed) {
+      upload.put_back();
+      co_return std::unexpected(std::move(allowed).error());
+    }
+  }
   auto done = co_await state_->store->commit(std::move(change), upload.chunks(), request.append());
   if (!done) {
     upload.put_back();
@@ -267,6 +352,14 @@ Task<Result<VersionInfo>> ClientCalls::perform_commit(Change change, wire::Commi
   if (request.append()) co_await state_->edits.on_append(file, *done);
   CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
   co_return done;
+}
+
+Task<Result<char>> ClientCalls::first_byte(FileId file, ChunkRefInfo chunk) {
+  wire::FetchChunkRequest request;
+  request.set_file_id(number(file));
+  request.set_hash(chunk.hash.bytes.data(), chunk.hash.bytes.size());
+  CO_ASSIGN_OR_RETURN(Bytes bytes, co_await state_->store->fetch_chunk(std::move(request)));
+  co_return bytes.front();
 }
 
 // ---- Reads ------------------------------------------------------------------------

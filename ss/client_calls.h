@@ -1,6 +1,9 @@
 // The calls of clients to a storage server: changes under the epoch fence, reads
 // of any half, and the editing of sentences. One object for all connections.
 //
+// Every request of a client is checked by the capability that it carries
+// (ss/capability_guard.h); whose it is, and the file's name, come from there too.
+//
 // Changes run in the ChangeTable, so they end, and are answered once, also when
 // the client vanishes. Nothing is logged for a single request.
 #pragma once
@@ -19,6 +22,8 @@ class ClientCalls : public PeerHandler {
   explicit ClientCalls(ServerState* state) : state_(state), writers_changed_(state->env.executor) {}
 
   Task<Result<Reply>> handle(Peer* peer, uint16_t type, Bytes message, Bytes body) override;
+  // For the name node, over the server's own connection to it: it needs no capability.
+  Task<Result<Reply>> handle_own(Peer* peer, uint16_t type, Bytes message, Bytes body);
   void closed(Peer* peer) override;
   // After its last handler ended.
   void forget(Peer* peer);
@@ -33,7 +38,6 @@ class ClientCalls : public PeerHandler {
  private:
   struct Client {
     ConnectionId id{};
-    std::string user;
     bool partner = false;  // The other half of the pair.
   };
   // A connection that opened sentences.
@@ -44,22 +48,41 @@ class ClientCalls : public PeerHandler {
   };
   void watch(Peer* peer);
   Client& client(Peer* peer);
+  // Who asks, as far as the request's capability says.
+  struct Asker {
+    Peer* peer = nullptr;  // For whoever notes who asked (common/wire's audit).
+    bool name_node = false;
+    std::string user;
+    uint64_t access_generation = UINT64_MAX;
+  };
+  static Result<VersionInfo> of_asker(Result<VersionInfo> done, const std::string& user);
+  // The request of `message`, if its asker may have it.
+  template <class Request>
+  Result<Request> admitted(const Bytes& message, Right wanted, Asker* asker) const;
+  template <class Request>
+  Task<Result<Reply>> change(Task<Result<Reply>> (ClientCalls::*method)(Request, Asker), const Bytes& message, Asker asker);
+  template <class Request>
+  Task<Result<Reply>> change(Task<Result<Reply>> (ClientCalls::*method)(Request, Asker, Bytes), const Bytes& message,
+                             Asker asker, Bytes& body);
+  template <class Request>
+  Task<Result<Reply>> look(Task<Result<Reply>> (ClientCalls::*method)(Request), const Bytes& message, Asker asker);
+  Task<Result<Reply>> handle(Peer* peer, uint16_t type, const Bytes& message, Bytes& body, Asker asker);
 
   Task<Result<Reply>> hello(Peer* peer, Bytes message);
-  Task<Result<Reply>> put(wire::PutRequest request, Bytes body);
-  Task<Result<Reply>> append(wire::AppendRequest request, Bytes body);
-  Task<Result<Reply>> stage(wire::StageRequest request, Bytes body);
-  Task<Result<Reply>> commit(wire::CommitRequest request);
-  Task<Result<Reply>> undo(wire::UndoRequest request);
-  Task<Result<Reply>> checkpoint(wire::CheckpointRequest request);
+  Task<Result<Reply>> put(wire::PutRequest request, Asker asker, Bytes body);
+  Task<Result<Reply>> append(wire::AppendRequest request, Asker asker, Bytes body);
+  Task<Result<Reply>> stage(wire::StageRequest request, Asker asker, Bytes body);
+  Task<Result<Reply>> commit(wire::CommitRequest request, Asker asker);
+  Task<Result<Reply>> undo(wire::UndoRequest request, Asker asker);
+  Task<Result<Reply>> checkpoint(wire::CheckpointRequest request, Asker asker);
   Task<Result<Reply>> list_checkpoints(wire::ListCheckpointsRequest request);
-  Task<Result<Reply>> revert(wire::RevertRequest request);
+  Task<Result<Reply>> revert(wire::RevertRequest request, Asker asker);
   Task<Result<Reply>> history(wire::HistoryRequest request);
   Task<Result<Reply>> read(wire::ReadRequest request, std::string user);
   Task<Result<Reply>> stat(wire::StatRequest request);
-  Task<Result<Reply>> edit_open(Peer* peer, Bytes message);
+  Task<Result<Reply>> edit_open(Peer* peer, wire::EditOpenRequest request, Asker asker);
   Task<Result<Reply>> edit_insert(ConnectionId owner, Bytes message);
-  Task<Result<Reply>> edit_commit(ConnectionId owner, Bytes message);
+  Task<Result<Reply>> edit_commit(ConnectionId owner, wire::EditCommitRequest request);
   Task<Result<Reply>> edit_abort(ConnectionId owner, Bytes message);
 
   struct Asked {
@@ -79,7 +102,8 @@ class ClientCalls : public PeerHandler {
   Task<Result<VersionInfo>> perform_checkpoint(Change change);
   // LOCKED unless the whole content may be replaced; a repeat of what is done already may always.
   Status may_replace(const Change& change) const;
-  Status may_append(const Change& change) const;
+  Status may_append(const Change& change, char first) const;
+  Task<Result<char>> first_byte(FileId file, ChunkRefInfo chunk);
 
   Result<VersionInfo> newest(FileId file, Version at_least) const;
 

@@ -25,8 +25,8 @@ Task<Result<EditSessions::Opened>> EditSessions::place_in(FileId file, Version h
   co_return Opened{place, std::move(found.text)};
 }
 
-Task<Result<EditSessions::Opened>> EditSessions::place_again(FileId file, Version head, Version then,
-                                                             uint64_t sentence) {
+Task<Result<EditSessions::Opened>> EditSessions::place_again(FileId file, Version head, uint64_t size_bytes,
+                                                             Version then, uint64_t sentence) {
   auto steps = co_await store_->text_steps(file, then);
   if (!steps && steps.error().code != Code::kNotFound) co_return std::unexpected(std::move(steps).error());
   auto sentence_then = co_await place_in(file, then, sentence);
@@ -43,6 +43,13 @@ Task<Result<EditSessions::Opened>> EditSessions::place_again(FileId file, Versio
     if (!splice || !follow(opened.place, *splice)) {
       co_return fail(Code::kConflict, "sentence " + std::to_string(sentence) + " was changed meanwhile by " +
                                           step.user + ", version " + step.version.to_string() + "; WRITE it again");
+    }
+  }
+  const bool followed = !opened.place.at_end && opened.place.span.end() < size_bytes;
+  if (followed && opened.place.closed) {
+    CO_ASSIGN_OR_RETURN(Bytes next, co_await store_->read(file, head, opened.place.span.end(), 1));
+    if (closes_sentence(next.front())) {
+      co_return fail(Code::kConflict, "sentence " + std::to_string(sentence) + " was prolonged meanwhile; WRITE it again");
     }
   }
   if (opened.place.at_end) {
@@ -63,6 +70,9 @@ Task<Result<wire::EditOpenReply>> EditSessions::open(ConnectionId owner, wire::E
   for (int i = 0; i < kLooks; ++i) {
     CO_ASSIGN_OR_RETURN(VersionInfo head, store_->info(file, {}));
     if (head.version == looked_at) break;
+    if (head.size_bytes > kDocumentSizeMax) {
+      co_return fail(Code::kInvalid, "a file of more than 4 GiB is no document; use GET and PUT");
+    }
     looked_at = head.version;
     CO_RETURN_IF_ERROR(co_await index_->counts(file, head.version));
   }
@@ -77,7 +87,7 @@ Task<Result<wire::EditOpenReply>> EditSessions::open(ConnectionId owner, wire::E
   }
   CO_ASSIGN_OR_RETURN(VersionInfo head, store_->info(file, {}));
   Version then = from_wire(request.version());
-  auto placing = then ? place_again(file, head.version, then, request.sentence())
+  auto placing = then ? place_again(file, head.version, head.size_bytes, then, request.sentence())
                       : place_in(file, head.version, request.sentence());
   CO_ASSIGN_OR_RETURN(Opened opened, co_await placing);
   // The epoch may have ended while the file was read.
@@ -129,6 +139,10 @@ FileId EditSessions::file_of(ConnectionId owner, uint64_t session) const {
 
 Result<wire::EditInsertReply> EditSessions::insert(ConnectionId owner,
                                                    const wire::EditInsertRequest& request) {
+  if (WriteId id{request.session()}; !sessions_.contains(id) && !ended_.contains(id)) {
+    // It ended with an epoch: its writer takes the sentence again at whoever serves now.
+    return fail(Code::kMoved, "this server does not know the WRITE");
+  }
   ASSIGN_OR_RETURN(Session * session, find(owner, request.session()));
   locks_.touch(WriteId{request.session()}, env_.clock.now());
   const Bytes& text = session->writing.text();
@@ -183,6 +197,12 @@ Task<Result<VersionInfo>> EditSessions::commit(ConnectionId owner, wire::EditCom
   locks_.on_commit(file, merged.splice);
   CO_RETURN_IF_ERROR(fence_->check_acknowledge(epoch, env_.clock.now()));
   co_return std::move(merged.version);
+}
+
+Status EditSessions::may_append(FileId file, char first) const {
+  if (!open_in(file)) return {};
+  ASSIGN_OR_RETURN(VersionInfo head, store_->info(file, {}));
+  return locks_.may_append(file, head.size_bytes, first);
 }
 
 Task<void> EditSessions::on_append(FileId file, VersionInfo done) {
@@ -242,6 +262,12 @@ void EditSessions::connection_closed(ConnectionId owner) {
 
 void EditSessions::give_way(FileId file) {
   for (WriteId id : locks_.of_file(file)) end(id, "a newer version of the file came back with a failed server");
+}
+
+void EditSessions::drop(FileId file, const std::string& user) {
+  for (const SentenceLock& held : locks_.list(file)) {
+    if (held.user == user) end(held.id, "access to the file was taken away");
+  }
 }
 
 void EditSessions::drop_all() {

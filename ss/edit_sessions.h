@@ -49,7 +49,10 @@ class EditSessions {
   Task<void> on_append(FileId file, VersionInfo done);
 
   Status may_replace(FileId file) const { return locks_.may_replace(file); }
-  Status may_append(FileId file) const { return locks_.may_append(file); }
+  // `first`: what is appended begins with it.
+  Status may_append(FileId file, char first) const;
+  // Whether may_append() has anything to say of the file.
+  bool open_in(FileId file) const { return !locks_.may_replace(file).has_value(); }
   bool none() const { return sessions_.empty(); }
   bool has_sessions(ConnectionId owner) const { return owners_.contains(owner); }
 
@@ -58,6 +61,8 @@ class EditSessions {
   // NOT_FOUND: nobody writes that sentence.
   Status break_lock(FileId file, uint64_t sentence);
 
+  // The user may not write that file any more.
+  void drop(FileId file, const std::string& user);
   void connection_closed(ConnectionId owner);
   // A version that only the other half had comes back: what is being written was begun without it.
   void give_way(FileId file);
@@ -83,7 +88,7 @@ class EditSessions {
   };
   Result<Session*> find(ConnectionId owner, uint64_t session);
   Task<Result<Opened>> place_in(FileId file, Version head, uint64_t sentence);
-  Task<Result<Opened>> place_again(FileId file, Version head, Version then, uint64_t sentence);
+  Task<Result<Opened>> place_again(FileId file, Version head, uint64_t size_bytes, Version then, uint64_t sentence);
   // `why`: for its writer, once; empty if there is nobody to tell.
   void end(WriteId id, std::string why);
 

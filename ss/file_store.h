@@ -16,7 +16,9 @@
 #include <vector>
 
 #include "common/base/chunk_hash.h"
+#include "common/base/chunk_list.h"
 #include "common/base/result.h"
+#include "common/base/retention.h"
 #include "common/base/types.h"
 #include "common/env/env.h"
 #include "common/env/task.h"
@@ -30,6 +32,9 @@ struct FileStoreOptions {
   // Called right before a change is appended, with no wait between: an error
   // refuses the change with that error and nothing is appended. (The epoch fence.)
   std::function<Status(Epoch)> may_append;
+  // Read by compaction, at the most; 0: as fast as it can.
+  uint64_t compaction_bytes_per_second = 32 << 20;
+  uint64_t segment_size = 0;  // 0: what suits the disk.
 };
 
 // What a change says of itself.
@@ -42,6 +47,7 @@ struct Change {
   uint32_t mode = 0;
   int64_t modified_us = 0;
   wire::NameRecord name;
+  uint64_t access_generation = UINT64_MAX;  // Of the capability; the name node's own changes have none.
   bool exclusive = false;  // EXISTS if there is a version.
   Version expected;        // If set: CONFLICT unless it is the newest.
   Bytes edit_record;
@@ -66,11 +72,6 @@ struct VersionInfo {
   Version head;
   int64_t created_us = 0;
   uint64_t versions = 0;
-};
-
-struct ChunkRefInfo {
-  ChunkHash hash;
-  uint32_t size = 0;
 };
 
 // What one version did to the text of its parent.
@@ -111,7 +112,7 @@ class FileStore {
   // versions gets the answer it got; NOT_FOUND behind a tombstone.
   virtual Task<Status> begin_epoch(Epoch epoch) = 0;               // The EPOCH record, durable.
   virtual Task<Result<VersionInfo>> put(Change change, Bytes content) = 0;     // At most one chunk.
-  virtual Task<Result<VersionInfo>> append(Change change, Bytes content) = 0;  // At most one chunk.
+  virtual Task<Result<VersionInfo>> append(Change change, Bytes content) = 0;  // At most kChunkSizeMax.
   virtual Task<Result<VersionInfo>> remove(Change change) = 0;     // A tombstone.
   // The content before the tombstone, as a new version; the newest if there is no tombstone.
   virtual Task<Result<VersionInfo>> undelete(Change change) = 0;
@@ -123,9 +124,9 @@ class FileStore {
   virtual Task<Result<VersionInfo>> revert(Change change) = 0;
   // A chunk of an upload: stored and pinned until unpin. Durable with the commit at the latest.
   virtual Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) = 0;
-  virtual void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) = 0;
+  virtual void unpin(FileId file, const ChunkRefs& chunks) = 0;
   // A version of chunks that are pinned or belong to the file; behind the newest version if `append`.
-  virtual Task<Result<VersionInfo>> commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) = 0;
+  virtual Task<Result<VersionInfo>> commit(Change change, ChunkRefs chunks, bool append) = 0;
 
   // The answer that this request got (or is getting durable), if it is in the file's line of versions.
   virtual std::optional<VersionInfo> answered(FileId file, RequestId request) = 0;
@@ -134,8 +135,8 @@ class FileStore {
   // NOT_FOUND: no such file or version.
   virtual Result<VersionInfo> info(FileId file, Version version) = 0;
   virtual Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) = 0;
-  // Empty if the content stands inline (up to 64 KiB).
-  virtual Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) = 0;
+  // The file's own chunks. Empty if the content stands inline (up to 64 KiB).
+  virtual Task<Result<ChunkRefs>> chunks(FileId file, Version version) = 0;
   // From the one behind `since` to the newest durable one, oldest first. NOT_FOUND: `since` is not
   // in the newest one's line, or further back than any edit lasts.
   virtual Task<Result<std::vector<TextStep>>> text_steps(FileId file, Version since) = 0;
@@ -157,6 +158,13 @@ class FileStore {
   virtual Task<Status> set_sync_settled(Lsn lsn) = 0;
   // What readers are given for a version that may be a checkpoint.
   virtual Result<Version> content_version(FileId file, Version version) = 0;
+  // ---- Space
+  // From now on; before the first call nothing is trimmed.
+  virtual void set_retention(Retention retention) = 0;
+  // Up to `replicated` the other half has everything of this log; up to `announced` the name
+  // node knows of it. What retention takes needs the one, deletions the other.
+  virtual void may_trim(Lsn replicated, Lsn announced) = 0;
+  virtual wire::SpaceReport space() = 0;
 
   // ---- Announcing
   // Originated, durable, not set-aside versions behind `from`, in log order.
@@ -173,6 +181,8 @@ class FileStore {
   virtual Task<Result<wire::DigestReply>> digest() = 0;
   virtual Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) = 0;
   virtual Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) = 0;
+  // Versions that diverged on the other half, beside the line of the head; what is known already stays.
+  virtual Task<Result<wire::KeepAsideReply>> keep_aside(wire::KeepAsideRequest request) = 0;
   virtual Result<wire::MemberStatReply> member_stat(FileId file) = 0;
   // Every name there is, for rebuilding a name node.
   virtual Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) = 0;

@@ -1,4 +1,4 @@
-#include "ss/index_db.h"
+#include "ss/index_rows.h"
 
 #include <fmt/format.h>
 
@@ -9,10 +9,10 @@
 namespace understudy {
 namespace {
 
-constexpr std::string_view kIndexFormat = "1";
+constexpr std::string_view kIndexFormat = "3";
 constexpr std::string_view kStatePrefix = "state.";
 
-// lsn is the position of a record in the log. flags: 1 originated, 2 set aside, 16 sync.
+// lsn is the position of a record in the log. flags: index_rows.h. dead.bucket: index_space.cc.
 constexpr const char* kSchema = R"sql(
 CREATE TABLE IF NOT EXISTS changes(lsn INTEGER PRIMARY KEY, end_lsn INTEGER, file_id INTEGER, epoch INTEGER,
   counter INTEGER, parent_epoch INTEGER, parent_counter INTEGER, client INTEGER, sequence INTEGER,
@@ -20,47 +20,22 @@ CREATE TABLE IF NOT EXISTS changes(lsn INTEGER PRIMARY KEY, end_lsn INTEGER, fil
   modified_us INTEGER, meta_version INTEGER);
 CREATE UNIQUE INDEX IF NOT EXISTS changes_by_version ON changes(file_id, epoch, counter);
 CREATE INDEX IF NOT EXISTS changes_by_request ON changes(client, sequence) WHERE client <> 0;
+CREATE INDEX IF NOT EXISTS changes_trimmed ON changes(file_id) WHERE flags & 8;
+CREATE INDEX IF NOT EXISTS changes_deleted ON changes(file_id) WHERE kind = 5;
+CREATE TABLE IF NOT EXISTS dead(bucket INTEGER PRIMARY KEY, bytes INTEGER);
+CREATE TABLE IF NOT EXISTS staged(file_id INTEGER PRIMARY KEY);
 CREATE INDEX IF NOT EXISTS changes_sync ON changes(lsn) WHERE flags & 16;
 CREATE TABLE IF NOT EXISTS objects(id INTEGER PRIMARY KEY, kind INTEGER, meta_version INTEGER,
   name_lsn INTEGER, created_us INTEGER, versions INTEGER, head_lsn INTEGER);
+CREATE INDEX IF NOT EXISTS objects_past ON objects(id) WHERE versions > 1;
 CREATE TABLE IF NOT EXISTS aside(file_id INTEGER, epoch INTEGER, counter INTEGER,
   PRIMARY KEY(file_id, epoch, counter)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoints(file_id INTEGER, tag TEXT, lsn INTEGER,
   PRIMARY KEY(file_id, tag)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS chunks(file_id INTEGER, hash BLOB, lsn INTEGER, size INTEGER,
+  PRIMARY KEY(file_id, hash)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 )sql";
-
-constexpr uint64_t kOriginated = 1;
-constexpr uint64_t kAside = 2;
-constexpr uint64_t kSync = 16;
-
-#define CHANGE_COLUMNS                                                                            \
-  "c.lsn, c.end_lsn, c.file_id, c.epoch, c.counter, c.parent_epoch, c.parent_counter, c.client, " \
-  "c.sequence, "                                                                                  \
-  "c.kind, c.flags, c.size, c.new_bytes, c.user, c.time_us, c.mode, c.modified_us, c.meta_version"
-constexpr int kChangeColumns = 18;
-
-VersionRow change_of(const SqliteStatement& row, int at = 0) {
-  VersionRow change;
-  change.lsn = Lsn{row.column_uint64(at)};
-  change.end = Lsn{row.column_uint64(at + 1)};
-  change.file = FileId{row.column_uint64(at + 2)};
-  change.version = {Epoch{row.column_uint64(at + 3)}, row.column_uint64(at + 4)};
-  change.parent = {Epoch{row.column_uint64(at + 5)}, row.column_uint64(at + 6)};
-  change.request = {row.column_uint64(at + 7), row.column_uint64(at + 8)};
-  change.kind = static_cast<uint32_t>(row.column_uint64(at + 9));
-  change.originated = row.column_uint64(at + 10) & kOriginated;
-  change.aside = row.column_uint64(at + 10) & kAside;
-  change.sync = row.column_uint64(at + 10) & kSync;
-  change.size_bytes = row.column_uint64(at + 11);
-  change.new_bytes = row.column_uint64(at + 12);
-  change.user = row.column_bytes(at + 13);
-  change.time_us = static_cast<int64_t>(row.column_uint64(at + 14));
-  change.mode = static_cast<uint32_t>(row.column_uint64(at + 15));
-  change.modified_us = static_cast<int64_t>(row.column_uint64(at + 16));
-  change.meta_version = row.column_uint64(at + 17);
-  return change;
-}
 
 ObjectRow object_of(const SqliteStatement& row) {
   ObjectRow object;
@@ -158,7 +133,7 @@ Status IndexDb::restore_summary() {
   covered_ = committed_covered_ = Lsn{covered};
   epoch_seen_ = Epoch{seen};
   epoch_served_ = Epoch{served};
-  return {};
+  return restore_staged();
 }
 
 Status IndexDb::begin_if_needed() { return db_->in_transaction() ? Status() : db_->begin(); }
@@ -172,8 +147,10 @@ Status IndexDb::apply_rows(const IndexRecord& record) {
   RETURN_IF_ERROR(begin_if_needed());
   covered_ = record.end;
   if (auto* version = std::get_if<VersionRow>(&record.row)) return apply_version(*version);
+  if (auto* chunk = std::get_if<ChunkRow>(&record.row)) return apply_chunk(*chunk);
   if (auto* name = std::get_if<NameRow>(&record.row)) return apply_name(*name);
   if (auto* aside = std::get_if<AsideRow>(&record.row)) return apply_aside(*aside);
+  if (auto* trim = std::get_if<TrimRow>(&record.row)) return apply_trim(*trim);
   if (auto* state = std::get_if<StateRow>(&record.row)) {
     return put_state(std::string(kStatePrefix) + state->key, state->value);
   }
@@ -201,7 +178,8 @@ Status IndexDb::apply_version(const VersionRow& row) {
           .bind(row.request.client)
           .bind(row.request.sequence)
           .bind(row.kind)
-          .bind((row.originated ? kOriginated : 0) | (row.sync ? kSync : 0))
+          .bind((row.originated ? kOriginated : 0) | (row.aside ? kAside : 0) | (row.trimmed ? kTrimmed : 0) |
+                (row.sync ? kSync : 0))
           .bind(row.size_bytes)
           .bind(row.new_bytes)
           .bind_text(row.user)
@@ -210,25 +188,52 @@ Status IndexDb::apply_version(const VersionRow& row) {
           .bind(static_cast<uint64_t>(row.modified_us))
           .bind(row.meta_version)
           .run());
-  if (object.versions == 0) object.created_us = row.time_us;
   object.kind = wire::KIND_FILE;
-  if (row.checkpoint()) {
+  totals_.versions += 1;
+  if (row.aside) {
+    totals_.divergent += 1;
+    RETURN_IF_ERROR(put_aside(row.file, row.version));
+    count(object, 1);
+    return put_object(object, !known);
+  }
+  if (object.created_us == 0) object.created_us = row.time_us;
+  if (row.checkpoint() && row.trimmed) {
+    // Its tag went with it.
+  } else if (row.checkpoint()) {
     RETURN_IF_ERROR(db_->statement("INSERT OR REPLACE INTO checkpoints VALUES(?1, ?2, ?3)")
                         .bind(number(row.file))
                         .bind_text(row.tag)
                         .bind(number(row.lsn))
                         .run());
-  } else {
+  } else if (!row.trimmed) {
     object.versions += 1;
   }
+  last_versions_ = object.versions;
   object.head = row;
-  totals_.versions += 1;
   if (row.meta_version != 0 && row.meta_version >= object.meta_version) {
     object.meta_version = row.meta_version;
     object.name_lsn = row.lsn;
   }
   count(object, 1);
   return put_object(object, !known);
+}
+
+Status IndexDb::apply_chunk(const ChunkRow& row) {
+  RETURN_IF_ERROR(note_staged(row.file));
+  return db_->statement("INSERT OR REPLACE INTO chunks VALUES(?1, ?2, ?3, ?4)")
+      .bind(number(row.file))
+      .bind_blob(row.hash.view())
+      .bind(number(row.lsn))
+      .bind(row.size)
+      .run();
+}
+
+Result<std::optional<ChunkRow>> IndexDb::chunk(FileId file, const ChunkHash& hash) {
+  auto find = db_->statement("SELECT lsn, size FROM chunks WHERE file_id = ?1 AND hash = ?2");
+  find.bind(number(file)).bind_blob(hash.view());
+  ASSIGN_OR_RETURN(bool found, find.step());
+  if (!found) return std::nullopt;
+  return ChunkRow{Lsn{find.column_uint64(0)}, file, hash, static_cast<uint32_t>(find.column_uint64(1))};
 }
 
 Status IndexDb::apply_name(const NameRow& row) {
@@ -248,7 +253,7 @@ Status IndexDb::apply_aside(const AsideRow& row) {
   if (!known) return fail(Code::kCorrupt, fmt::format("{}: an unknown file is set aside", db_->path()));
   ObjectRow object = *std::move(known);
   count(object, -1);
-  for (Version version : row.versions) RETURN_IF_ERROR(set_aside(object, version));
+  for (Version version : row.versions) RETURN_IF_ERROR(set_aside(object, version, row.rescued));
   totals_.divergent += row.versions.size();
   ASSIGN_OR_RETURN(object.head, version(row.file, row.keep));
   count(object, 1);
@@ -256,19 +261,16 @@ Status IndexDb::apply_aside(const AsideRow& row) {
 }
 
 // A tag that is set aside names nothing any more.
-Status IndexDb::set_aside(ObjectRow& object, Version version) {
+Status IndexDb::set_aside(ObjectRow& object, Version version, bool rescued) {
   RETURN_IF_ERROR(
-      db_->statement("UPDATE changes SET flags = flags | 2 WHERE file_id = ?1 AND epoch = ?2 AND "
+      db_->statement("UPDATE changes SET flags = flags | ?4 WHERE file_id = ?1 AND epoch = ?2 AND "
                      "counter = ?3")
           .bind(number(object.id))
           .bind(number(version.epoch))
           .bind(version.counter)
+          .bind(rescued ? kAside | kRescued : kAside)
           .run());
-  RETURN_IF_ERROR(db_->statement("INSERT OR REPLACE INTO aside VALUES(?1, ?2, ?3)")
-                      .bind(number(object.id))
-                      .bind(number(version.epoch))
-                      .bind(version.counter)
-                      .run());
+  RETURN_IF_ERROR(put_aside(object.id, version));
   ASSIGN_OR_RETURN(auto row, this->version(object.id, version));
   if (row && row->checkpoint()) {
     return db_->statement("DELETE FROM checkpoints WHERE file_id = ?1 AND lsn = ?2")
@@ -278,6 +280,14 @@ Status IndexDb::set_aside(ObjectRow& object, Version version) {
   }
   object.versions -= std::min<uint64_t>(object.versions, 1);
   return {};
+}
+
+Status IndexDb::put_aside(FileId file, Version version) {
+  return db_->statement("INSERT OR REPLACE INTO aside VALUES(?1, ?2, ?3)")
+      .bind(number(file))
+      .bind(number(version.epoch))
+      .bind(version.counter)
+      .run();
 }
 
 void IndexDb::count(const ObjectRow& object, int sign) {
@@ -340,12 +350,18 @@ Status IndexDb::reapply() {
 
 Task<Status> IndexDb::checkpoint(Env& env) {
   records_since_checkpoint_ = 0;
-  return db_->checkpoint(env);
+  const Lsn covered = committed_covered_;
+  auto checkpoint = db_->checkpoint(env);
+  CO_RETURN_IF_ERROR(co_await checkpoint);
+  synced_ = std::max(synced_, covered);
+  co_return Status{};
 }
 
 Status IndexDb::checkpoint_here() {
   records_since_checkpoint_ = 0;
-  return db_->checkpoint_here();
+  RETURN_IF_ERROR(db_->checkpoint_here());
+  synced_ = std::max(synced_, committed_covered_);
+  return {};
 }
 
 Result<std::optional<ObjectRow>> IndexDb::object(FileId id) {
@@ -413,6 +429,20 @@ Result<std::vector<Version>> IndexDb::aside(FileId file) {
     ASSIGN_OR_RETURN(bool found, find.step());
     if (!found) return all;
     all.push_back({Epoch{find.column_uint64(0)}, find.column_uint64(1)});
+  }
+}
+
+Result<std::vector<VersionRow>> IndexDb::recovered(FileId file) {
+  std::vector<VersionRow> all;
+  auto find = db_->statement("SELECT " CHANGE_COLUMNS
+                             " FROM aside a JOIN changes c ON c.file_id = a.file_id AND c.epoch = a.epoch AND "
+                             "c.counter = a.counter WHERE a.file_id = ?1 AND c.flags & 4 = 0 ORDER BY a.epoch, a.counter");
+  find.bind(number(file));
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    VersionRow row = change_of(find);
+    if (!row.checkpoint() && !row.deleted()) all.push_back(std::move(row));
   }
 }
 
@@ -495,10 +525,14 @@ Result<Bytes> IndexDb::state(std::string_view key) {
 Result<std::string> IndexDb::dump() {
   std::string text;
   const std::pair<const char*, int> tables[] = {
-      {"SELECT * FROM changes ORDER BY lsn", kChangeColumns},
+      // What is left of a trimmed record is shorter than it was.
+      {"SELECT lsn, CASE WHEN flags & 8 THEN 0 ELSE end_lsn END, file_id, epoch, counter, parent_epoch, parent_counter, "
+       "client, sequence, kind, flags, size, new_bytes, user, time_us, mode, modified_us, meta_version FROM changes ORDER BY lsn",
+       kChangeColumns},
       {"SELECT * FROM objects ORDER BY id", 7},
       {"SELECT * FROM aside ORDER BY file_id, epoch, counter", 3},
       {"SELECT * FROM checkpoints ORDER BY file_id, tag", 3},
+      {"SELECT file_id, hex(hash), lsn, size FROM chunks ORDER BY file_id, hash", 4},
       {"SELECT * FROM meta WHERE key <> 'summary' ORDER BY key", 2}};
   for (auto [sql, columns] : tables) {
     auto rows = db_->statement(sql);

@@ -10,6 +10,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -58,7 +59,9 @@ class IndexDb {
   // NO_SPACE: nothing is lost; all that was fed since the last commit is still there
   // to be looked up and committed later. Feed nothing more until then.
   Status commit();
-  bool dirty() const { return covered_ != committed_covered_; }
+  bool dirty() const { return covered_ != committed_covered_ || db_->in_transaction(); }
+  // No power cut takes the index back behind here; kNoLsn until the first checkpoint.
+  Lsn synced() const { return synced_; }
   size_t uncommitted() const { return uncommitted_.size(); }
   // Makes what is committed durable. Call it when nothing is uncommitted; it may
   // be fed and committed meanwhile.
@@ -74,6 +77,10 @@ class IndexDb {
   // Newest first, without `from` itself: `count_max` of them, and behind these the newest of each older epoch.
   Result<std::vector<Version>> ancestors(FileId file, Version from, size_t count_max);
   Result<std::vector<Version>> aside(FileId file);
+  // Of these, the contents that did not come back as newer versions.
+  Result<std::vector<VersionRow>> recovered(FileId file);
+  // Where the newest record of that chunk of that file stands.
+  Result<std::optional<ChunkRow>> chunk(FileId file, const ChunkHash& hash);
   // The records of the tags in the file's line, with their tags, oldest first; with a tag only that one.
   Result<std::vector<VersionRow>> checkpoints(FileId file, std::string_view tag);
   // Originated versions that were not set aside, from `from` on, in log order.
@@ -85,6 +92,22 @@ class IndexDb {
 
   // All objects in an order of the index's own, behind `after` unless from the start.
   Result<std::vector<ObjectRow>> objects(bool from_start, FileId after, size_t count_max);
+  // ---- Space (index_space.cc).
+  // All of a file, set-aside ones too, newest first by number.
+  Result<std::vector<VersionRow>> versions_of(FileId file, size_t count_max);
+  // The newest one of the file's line below `version`: its parent, or what is left of its ancestors.
+  Result<std::optional<VersionRow>> older(FileId file, Version version);
+  Result<std::vector<ChunkRow>> chunks_of(FileId file);
+  // Files behind `after` that retention may have to do with.
+  Result<std::vector<FileId>> files_with_past(std::optional<FileId> after, size_t count_max);
+  // How many versions the file of the last version fed has, about.
+  uint64_t last_versions() const { return last_versions_; }
+  // Files with chunks that came since end_staged(), and so may belong to no version.
+  const std::set<FileId>& staged() const { return staged_; }
+  Status end_staged(FileId file);
+  // Bytes of the log in [base, end) that are known to be dead, about; forgotten once they are given back.
+  Result<uint64_t> dead_bytes(Lsn base, Lsn end);
+  Status clear_dead(Lsn base, Lsn end);
 
   const IndexTotals& totals() const { return totals_; }
   const PartitionDigests& digests() const { return digests_; }
@@ -102,9 +125,16 @@ class IndexDb {
   Status begin_if_needed();
   Status apply_rows(const IndexRecord& record);
   Status apply_version(const VersionRow& row);
+  Status apply_chunk(const ChunkRow& row);
+  Status apply_trim(const TrimRow& trim);
+  Status trim_version(FileId file, const TrimRow::Trimmed& trimmed);
+  Status add_dead(Lsn lsn, uint64_t bytes);
+  Status note_staged(FileId file);
+  Status restore_staged();
   Status apply_name(const NameRow& row);
   Status apply_aside(const AsideRow& row);
-  Status set_aside(ObjectRow& object, Version version);
+  Status set_aside(ObjectRow& object, Version version, bool rescued);
+  Status put_aside(FileId file, Version version);
   Status put_object(const ObjectRow& object, bool is_new);
   Status put_state(std::string_view key, BytesView value);
   Status save_summary();
@@ -120,6 +150,9 @@ class IndexDb {
   PartitionDigests digests_{};
   Epoch epoch_seen_ = kNoEpoch;
   Epoch epoch_served_ = kNoEpoch;
+  Lsn synced_ = kNoLsn;
+  uint64_t last_versions_ = 0;
+  std::set<FileId> staged_;
   std::vector<IndexRecord> uncommitted_;
   uint64_t records_since_checkpoint_ = 0;
 };

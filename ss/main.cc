@@ -1,15 +1,18 @@
 // understudy-ss: a storage server as a process.
 #include <CLI/CLI.hpp>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <cstdio>
 #include <string>
 
 #include "common/base/log.h"
 #include "common/base/version.h"
+#include "common/tls/tls_net.h"
 #include "common/uv/server_process.h"
 #include "common/uv/uv_runtime.h"
 #include "common/wire/audit.h"
+#include "ss/enrollment.h"
 #include "ss/storage_server.h"
 
 namespace understudy {
@@ -20,6 +23,7 @@ constexpr int kExitUsage = 2;
 constexpr char kProgram[] = "understudy-ss";
 
 struct Arguments {
+  std::string join_token;
   StorageServerOptions server;
   ServerFlags flags;
 };
@@ -33,9 +37,16 @@ Task<void> stop_on_signal(UvRuntime* runtime, StorageServer* server) {
 // The log is opened once the folder is ours: a refused start leaves one line on
 // standard error and no trace in the folder.
 Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, Status* ended) {
+  const bool secured = arguments->flags.insecure.empty();
+  TlsCredentials credentials;
+  TlsNet tls(runtime->env(), &credentials);
+  Env env = tls.env();
+  StorageServerOptions options = arguments->server;
+  Enrollment enrollment(runtime->env(), {options.name, options.folder, options.name_nodes, arguments->join_token}, &tls);
+  if (secured) options.enrollment = &enrollment;
   std::unique_ptr<LineSink> audit_file;
   std::optional<Audit> audit;
-  StorageServer server(runtime->env(), arguments->server);
+  StorageServer server(secured ? env : runtime->env(), options);
   *ended = co_await server.open();
   if (*ended) *ended = open_server_log(arguments->flags);
   if (!*ended) co_return;
@@ -44,6 +55,7 @@ Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, Status* en
   if (!*ended) co_return;
   audit_file = *std::move(opened);
   if (audit_file) server.set_observer(&audit.emplace(runtime->env(), audit_file.get(), arguments->flags.audit == "json"));
+  if (!secured) log_warning(kInsecureWarning);
   TaskGroup watching(runtime->env().executor);
   watching.spawn(stop_on_signal(runtime, &server));
   co_await server.run();
@@ -51,10 +63,11 @@ Task<void> run_server(UvRuntime* runtime, const Arguments* arguments, Status* en
 }
 
 int run_main(int argc, char** argv) {
+  umask(077);  // What users store is nobody else's on this machine.
   Arguments arguments;
   auto& server = arguments.server;
   auto& flags = arguments.flags;
-  std::string name_nodes, join_token, metrics;
+  std::string name_nodes, metrics;
   CLI::App app("A storage server of an Understudy store: holds file bytes and serves clients directly.",
                kProgram);
   app.set_version_flag("--version", std::string(kProgram) + " " + kVersion);
@@ -66,7 +79,12 @@ int run_main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--advertise", server.advertise, "HOST:PORT under which clients reach this server");
   app.add_option("--backup-of", server.backup_of, "The server that this one is the backup of");
-  app.add_option("--join-token", join_token, "Not available in this version");
+  app.add_option("--compaction-rate", server.compaction_mib_per_second,
+                 "MiB a second that compaction reads at the most; 0: no limit")
+      ->capture_default_str();
+  app.add_option("--join-token", arguments.join_token,
+                 "FILE with a join token (the name node's data folder has one); needed once, until there is a certificate");
+  app.add_flag("--insecure{yes}", flags.insecure, "Plaintext, on this machine only; --insecure=force: anywhere");
   app.add_option("--metrics", metrics, "Not available in this version");
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
@@ -90,10 +108,8 @@ int run_main(int argc, char** argv) {
     std::fprintf(stderr, "error: INVALID: %s; see understudy-ss --help\n", error.what());
     return kExitUsage;
   }
-  for (auto [option, given] : {std::pair{"--join-token", !join_token.empty()},
-                               {"--metrics", !metrics.empty()}}) {
-    if (!given) continue;
-    std::fprintf(stderr, "error: INVALID: %s: not available in this version\n", option);
+  if (!metrics.empty()) {
+    std::fprintf(stderr, "error: INVALID: --metrics: not available in this version\n");
     return kExitUsage;
   }
   for (size_t at = 0; at <= name_nodes.size();) {
@@ -106,6 +122,10 @@ int run_main(int argc, char** argv) {
     return kExitUsage;
   }
   flags.data = server.folder;
+  if (auto checked = check_insecure(flags, {server.listen, server.advertise}); !checked) {
+    std::fprintf(stderr, "error: %s\n", checked.error().to_string().c_str());
+    return kExitUsage;
+  }
   server.clients_max = room_for_clients();
   (void)log_open({.level = LogLevel::kOff});  // Standard error cannot fail to open.
   Status ended;

@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "common/wire/call.h"
+#include "ss/enrollment.h"
 #include "ss/second_copies.h"
 
 namespace understudy {
@@ -18,6 +19,7 @@ constexpr Duration kAgainMax = 2s;
 constexpr Duration kConnectTimeout = 2s;
 constexpr Duration kRegisterTimeout = 10s;
 constexpr uint32_t kHeartbeatsInFlightMax = 8;
+constexpr Duration kLookAtCertificate = 500ms;
 
 // Another name node, or the same a little later, may answer otherwise.
 bool is_passing(Code code) {
@@ -84,7 +86,9 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
   hello.set_role(wire::HelloRequest::STORAGE_SERVER);
   hello.set_name(state_->options.name);
   hello.set_cluster_id(state_->cluster_id);
-  CO_ASSIGN_OR_RETURN(auto connection, co_await state_->env.net.connect(address, kConnectTimeout));
+  auto connected_to = co_await state_->env.net.connect(address, kConnectTimeout);
+  if (!connected_to) co_return std::unexpected(for_now(connected_to.error()));
+  auto connection = *std::move(connected_to);
   if (!connection->identity().may_be(PeerIdentity::Role::kNameNode)) {
     co_return fail(Code::kUnavailable, address + ": is no name node of this cluster, by its certificate; check --nm");
   }
@@ -92,10 +96,11 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
                                  PeerOptions{.handled_bytes_max = ServerState::kNameNodeBytesMax, .observer = state_->observer});
   connected.tasks.spawn(peer_->run());
   auto greeted = co_await call<wire::HelloReply>(peer_.get(), wire::HELLO, hello, kConnectTimeout);
-  if (!greeted) co_return std::unexpected(greeted.error());
+  if (!greeted) co_return std::unexpected(for_now(greeted.error()));
   CO_RETURN_IF_ERROR(co_await register_here(peer_.get()));
   attempts_failed_ = 0;
   connected.tasks.spawn(send_heartbeats(peer_.get()));
+  if (state_->options.enrollment) connected.tasks.spawn(keep_certificate(peer_.get()));
   // Every registration is a command in the name node's log: not too often.
   Duration again_after = kAgainMin;
   while (!lost_ && !peer_->closed()) {
@@ -119,6 +124,12 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
     if (announcer_->confirmed() > confirmed) again_after = kAgainMin;
   }
   co_return Status{};
+}
+
+// A server that was taken once does not end because a stranger answers at its name node's address.
+Error NameNodeLink::for_now(const Error& error) const {
+  bool stranger = error.code == Code::kUnauthenticated || error.code == Code::kInvalid;
+  return ever_registered_ && stranger ? Error{Code::kUnavailable, error.message} : error;
 }
 
 wire::RegisterRequest NameNodeLink::registration() {
@@ -150,6 +161,7 @@ wire::RegisterRequest NameNodeLink::registration() {
 
 Task<Status> NameNodeLink::register_here(Peer* peer) {
   auto request = registration();
+  Instant asked = state_->env.clock.now();
   CO_ASSIGN_OR_RETURN(
       auto reply, co_await call<wire::RegisterReply>(peer, wire::REGISTER, request, kRegisterTimeout));
   if (!state_->cluster_id.empty() && state_->cluster_id != reply.cluster_id()) {
@@ -167,10 +179,19 @@ Task<Status> NameNodeLink::register_here(Peer* peer) {
   if (reply.edit_idle_limit_ms() > 0) state_->edits.set_idle_limit(milliseconds(reply.edit_idle_limit_ms()));
   state_->pair = reply.pair();
   second_copies_->learn(reply.second_copy());
+  state_->guard.set_keys(reply.capability_keys());
+  state_->guard.learn_time(reply.server_time_us(), asked);
+  state_->guard.registered(reply.server_time_us());
+  Retention retention;
+  retention.versions = reply.retain_versions();
+  retention.age = std::chrono::milliseconds(reply.retain_age_ms());
+  retention.deleted = std::chrono::milliseconds(reply.retain_deleted_ms());
+  state_->store->set_retention(retention);
   announcer_->go_on_behind(Lsn{reply.announced_lsn()});
   registered_ = true;
   second_copies_->set_name_node(peer);
   state_->sync_writes->wake();
+  ever_registered_ = true;
   log_info("registered " + state_->options.name + " of pair " + reply.pair() + " at " + peer->address());
   co_return Status{};
 }
@@ -210,6 +231,14 @@ Task<void> NameNodeLink::send_heartbeats(Peer* peer) {
   }
 }
 
+Task<void> NameNodeLink::keep_certificate(Peer* peer) {
+  while (!lost_) {
+    co_await state_->options.enrollment->renew_if_due(peer);
+    state_->options.enrollment->close_outdated();
+    co_await sleep_for(state_->env, kLookAtCertificate);
+  }
+}
+
 wire::HeartbeatRequest NameNodeLink::heartbeat_request() const {
   wire::HeartbeatRequest request;
   request.set_server(state_->options.name);
@@ -219,6 +248,8 @@ wire::HeartbeatRequest NameNodeLink::heartbeat_request() const {
   request.set_files(state_->store->file_count());
   request.set_bytes(state_->store->byte_count());
   request.set_divergent(state_->store->divergent_count());
+  request.set_capability_key(state_->guard.newest_key());
+  *request.mutable_space() = state_->store->space();
   if (auto space = state_->env.disk.space(state_->options.folder)) {
     request.set_disk_free_bytes(space->free_bytes);
   }
@@ -241,6 +272,13 @@ Task<void> NameNodeLink::heartbeat(Peer* peer) {
     co_return;
   }
   second_copies_->learn(reply->second_copy());
+  if (!reply->capability_keys().empty()) state_->guard.set_keys(reply->capability_keys());
+  state_->guard.learn_time(reply->name_node_time_us(), sent);
+  if (state_->options.enrollment) state_->options.enrollment->heard(reply->trust_generation());
+  // Not told: the other half may lack any of it.
+  const Lsn announced = announcer_->confirmed();
+  const bool acting = reply->lease_epoch() != 0;
+  state_->store->may_trim(acting ? Lsn{reply->replicated_lsn()} : reply->may_trim() ? Lsn{UINT64_MAX} : kNoLsn, announced);
   auto& fence = state_->fence;
   fence.grant(Epoch{reply->lease_epoch()}, sent + std::chrono::milliseconds(reply->lease_ms()));
   if (reply->lease_epoch() != 0 || fence.serving() == kNoEpoch || fence.lease_live(state_->env.clock.now())) {

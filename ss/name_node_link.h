@@ -46,10 +46,12 @@ class NameNodeLink : public PeerHandler {
   Task<Status> register_here(Peer* peer);
   Task<void> announce(Peer* peer);
   Task<void> send_heartbeats(Peer* peer);
+  Task<void> keep_certificate(Peer* peer);
   Task<void> heartbeat(Peer* peer);
   Task<Status> say_goodbye(bool hand_over, Duration limit);
   wire::RegisterRequest registration();
   wire::HeartbeatRequest heartbeat_request() const;
+  Error for_now(const Error& error) const;
   void wake(bool lost);
 
   ServerState* state_;
@@ -63,6 +65,7 @@ class NameNodeLink : public PeerHandler {
 
   std::unique_ptr<Peer> peer_;
   bool registered_ = false;
+  bool ever_registered_ = false;
   bool lost_ = false;             // The connection is of no more use.
   bool register_again_ = false;
   Notifier changed_;              // One of the two above.

@@ -19,19 +19,20 @@ Status check_tag(const std::string& tag) {
 
 }  // namespace
 
-Task<Result<Reply>> ClientCalls::undo(wire::UndoRequest request) {
+Task<Result<Reply>> ClientCalls::undo(wire::UndoRequest request, Asker asker) {
   CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
   Change change{.file = FileId{request.file_id()},
                 .epoch = Epoch{request.epoch()},
                 .request = from_wire(request.request()),
                 .kind = wire::CHANGE_UNDO,
-                .user = std::move(*request.mutable_user()),
+                .user = asker.user,
                 .name = std::move(*request.mutable_name()),
+                .access_generation = asker.access_generation,
                 .sync = request.durability() == wire::DURABILITY_SYNC};
   const Asked asked(change);
   auto done = co_await carried(asked, perform_undo(std::move(change)));
-  co_return version_reply(*state_, done);
+  co_return version_reply(*state_, of_asker(std::move(done), asker.user));
 }
 
 Task<Result<VersionInfo>> ClientCalls::perform_undo(Change change) {
@@ -39,6 +40,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_undo(Change change) {
   Epoch epoch = change.epoch;
   FileGates::Hold hold;
   if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  CO_RETURN_IF_ERROR(state_->guard.still_counts(file, change.access_generation));
   CO_RETURN_IF_ERROR(may_replace(change));
   auto changing = change.kind == wire::CHANGE_UNDO ? state_->store->undo(std::move(change))
                                                    : state_->store->revert(std::move(change));
@@ -48,7 +50,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_undo(Change change) {
   co_return done;
 }
 
-Task<Result<Reply>> ClientCalls::revert(wire::RevertRequest request) {
+Task<Result<Reply>> ClientCalls::revert(wire::RevertRequest request, Asker asker) {
   CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
   CO_RETURN_IF_ERROR(check_tag(request.tag()));
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
@@ -56,17 +58,18 @@ Task<Result<Reply>> ClientCalls::revert(wire::RevertRequest request) {
                 .epoch = Epoch{request.epoch()},
                 .request = from_wire(request.request()),
                 .kind = wire::CHANGE_REVERT,
-                .user = std::move(*request.mutable_user()),
+                .user = asker.user,
                 .name = std::move(*request.mutable_name()),
+                .access_generation = asker.access_generation,
                 .tag = std::move(*request.mutable_tag()),
                 .sync = request.durability() == wire::DURABILITY_SYNC};
   const Asked asked(change);
   auto done = co_await carried(asked, perform_undo(std::move(change)));
-  co_return version_reply(*state_, done);
+  co_return version_reply(*state_, of_asker(std::move(done), asker.user));
 }
 
 // Sentences may be open: no text changes.
-Task<Result<Reply>> ClientCalls::checkpoint(wire::CheckpointRequest request) {
+Task<Result<Reply>> ClientCalls::checkpoint(wire::CheckpointRequest request, Asker asker) {
   CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
   CO_RETURN_IF_ERROR(check_tag(request.tag()));
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
@@ -74,8 +77,9 @@ Task<Result<Reply>> ClientCalls::checkpoint(wire::CheckpointRequest request) {
                 .epoch = Epoch{request.epoch()},
                 .request = from_wire(request.request()),
                 .kind = wire::CHANGE_CHECKPOINT,
-                .user = std::move(*request.mutable_user()),
+                .user = std::move(asker.user),
                 .name = std::move(*request.mutable_name()),
+                .access_generation = asker.access_generation,
                 .expected = from_wire(request.expected()),
                 .tag = std::move(*request.mutable_tag()),
                 .sync = request.durability() == wire::DURABILITY_SYNC};
@@ -90,6 +94,7 @@ Task<Result<VersionInfo>> ClientCalls::perform_checkpoint(Change change) {
   Epoch epoch = change.epoch;
   FileGates::Hold hold;
   if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  CO_RETURN_IF_ERROR(state_->guard.still_counts(file, change.access_generation));
   auto done = co_await state_->store->checkpoint(std::move(change));
   CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
   co_return done;

@@ -17,6 +17,15 @@ Result<Message> parse(const LogRecord& record) {
   return message;
 }
 
+Result<IndexRecord> decode_chunk(const LogRecord& record) {
+  ASSIGN_OR_RETURN(auto chunk, parse<wire::ChunkRecord>(record));
+  ChunkRow row{record.lsn, FileId{chunk.file_id()}, {}, static_cast<uint32_t>(record.body.size())};
+  if (!parse_chunk_hash(chunk.hash(), row.hash)) {
+    return fail(Code::kCorrupt, fmt::format("the record at {} is a chunk without a hash", number(record.lsn)));
+  }
+  return IndexRecord{record.end(), row};
+}
+
 Result<IndexRecord> decode_version(const LogRecord& record) {
   ASSIGN_OR_RETURN(auto version, parse<wire::LocalVersion>(record));
   VersionRow row = version_row(version);
@@ -35,18 +44,19 @@ Result<IndexRecord> decode_aside(const LogRecord& record) {
   ASSIGN_OR_RETURN(auto aside, parse<wire::AsideRecord>(record));
   AsideRow row{FileId{aside.file_id()}, version_from_wire(aside.keep()), {}};
   for (const auto& version : aside.versions()) row.versions.push_back(version_from_wire(version));
+  row.rescued = aside.rescued();
   return IndexRecord{record.end(), std::move(row)};
 }
 
 std::string describe_version(const wire::LocalVersion& local) {
   const auto& version = local.version();
-  return fmt::format("file {:016x} version {} parent {} {} size {} chunks {} request {:x}.{} user {} {}{}",
+  return fmt::format("file {:016x} version {} parent {} {} size {} chunks {} level {} request {:x}.{} user {} {}{}",
                      version.file_id(), version_from_wire(version.version()).to_string(),
                      version_from_wire(version.parent()).to_string(), wire::ChangeKind_Name(version.kind()),
-                     version.size_bytes(), version.chunks_size(), version.request().client(),
+                     version.size_bytes(), version.chunks_size(), version.list_level(), version.request().client(),
                      version.request().sequence(), version.user(),
-                     local.originated() ? "originated" : "replicated",
-                     version.has_name() ? " name " + version.name().name() : "") +
+                     local.aside() ? "kept aside" : local.originated() ? "originated" : "replicated",
+                     version.has_name() ? " name " + version.name().name() : "") + (version.trimmed() ? " trimmed" : "") +
          (version.tag().empty() ? "" : " tag " + version.tag()) +
          (version.durability() == wire::DURABILITY_SYNC ? " sync" : "");
 }
@@ -62,7 +72,9 @@ VersionRow version_row(const wire::LocalVersion& local) {
   row.request = {version.request().client(), version.request().sequence()};
   row.kind = static_cast<uint32_t>(version.kind());
   row.originated = local.originated();
+  row.aside = local.aside();
   row.sync = version.durability() == wire::DURABILITY_SYNC;
+  row.trimmed = version.trimmed();
   row.size_bytes = version.size_bytes();
   row.new_bytes = local.new_bytes();
   row.user = version.user();
@@ -74,10 +86,36 @@ VersionRow version_row(const wire::LocalVersion& local) {
   return row;
 }
 
+TrimRow trim_row(const wire::TrimRecord& record) {
+  TrimRow row{FileId{record.file_id()}, {}, {}};
+  for (const auto& trimmed : record.versions()) {
+    row.versions.push_back({version_from_wire(trimmed.version()), Lsn{trimmed.lsn()}, trimmed.gone()});
+  }
+  for (const auto& freed : record.chunks()) {
+    ChunkRow chunk{Lsn{freed.lsn()}, row.file, {}, freed.size()};
+    if (parse_chunk_hash(freed.hash(), chunk.hash)) row.chunks.push_back(chunk);
+  }
+  return row;
+}
+
+void strip_content(wire::VersionRecord& version) {
+  version.clear_chunks();
+  version.clear_inline_content();
+  version.clear_edit_record();
+  version.clear_list_level();
+  version.set_trimmed(true);
+}
+
+bool chunk_ref_from_wire(const wire::ChunkRef& chunk, uint32_t level, ChunkRefInfo& ref) {
+  ref.size = chunk.size();
+  ref.span = chunk.span();
+  return parse_chunk_hash(chunk.hash(), ref.hash) && ref.size > 0 && (ref.span != 0) == (level > 0);
+}
+
 Result<IndexRecord> decode_index_record(const LogRecord& record) {
   switch (RecordType{record.type}) {
     case RecordType::kChunk:
-      return IndexRecord{record.end(), std::monostate{}};
+      return decode_chunk(record);
     case RecordType::kVersion:
       return decode_version(record);
     case RecordType::kName:
@@ -91,6 +129,10 @@ Result<IndexRecord> decode_index_record(const LogRecord& record) {
     case RecordType::kState: {
       ASSIGN_OR_RETURN(auto state, parse<wire::StateRecord>(record));
       return IndexRecord{record.end(), StateRow{state.key(), state.value()}};
+    }
+    case RecordType::kTrim: {
+      ASSIGN_OR_RETURN(auto trim, parse<wire::TrimRecord>(record));
+      return IndexRecord{record.end(), trim_row(trim)};
     }
   }
   return fail(Code::kCorrupt,
@@ -132,6 +174,15 @@ std::string describe_record(const LogRecord& record) {
     case RecordType::kState:
       if (auto state = parse<wire::StateRecord>(record))
         return "STATE " + state->key() + " = " + state->value();
+      break;
+    case RecordType::kTrim:
+      if (auto trim = parse<wire::TrimRecord>(record)) {
+        std::string line = fmt::format("TRIM file {:016x} chunks {} versions", trim->file_id(), trim->chunks_size());
+        for (const auto& trimmed : trim->versions()) {
+          line += " " + version_from_wire(trimmed.version()).to_string() + (trimmed.gone() ? " gone" : "");
+        }
+        return line;
+      }
       break;
   }
   return "no record of this program's";

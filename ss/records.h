@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "common/base/chunk_list.h"
 #include "common/base/result.h"
 #include "common/base/types.h"
 #include "common/segment_log/log_format.h"
@@ -23,13 +24,15 @@ enum class RecordType : uint32_t {
   kName = 4,     // NameRecord
   kAside = 5,    // AsideRecord
   kState = 6,    // StateRecord
+  kTrim = 7,     // TrimRecord
 };
 
 // Contents up to this size stand in their version's record.
 inline constexpr uint64_t kInlineSizeMax = 64 << 10;
 
-// A version's list of chunks travels in one message (16 MiB) and stands in one record.
-inline constexpr uint64_t kChunksMax = 200 << 10;
+// Entries of a list of chunks in one version's record. Since there are list chunks it takes
+// kTopListMax; those before had all their chunks there.
+inline constexpr int kRecordChunksMax = 200 << 10;
 
 struct VersionRow {
   Lsn lsn{};  // Where the record begins,
@@ -40,8 +43,9 @@ struct VersionRow {
   RequestId request;
   uint32_t kind = 0;  // wire::ChangeKind
   bool originated = false;
-  bool aside = false;
-  bool sync = false;  // Its writer was promised two machines.
+  bool aside = false;    // Was set aside, or is kept here only beside the line.
+  bool sync = false;     // Its writer was promised two machines.
+  bool trimmed = false;  // Its content is gone.
   uint64_t size_bytes = 0;
   uint64_t new_bytes = 0;  // About what a half that has the parent lacks.
   std::string user;
@@ -55,6 +59,12 @@ struct VersionRow {
   // The content is the parent's, which is named.
   bool checkpoint() const { return kind == wire::CHANGE_CHECKPOINT; }
 };
+struct ChunkRow {
+  Lsn lsn{};
+  FileId file = kNoFile;
+  ChunkHash hash;
+  uint32_t size = 0;
+};
 struct NameRow {
   Lsn lsn{};
   FileId object = kNoFile;
@@ -65,6 +75,17 @@ struct AsideRow {
   FileId file = kNoFile;
   Version keep;
   std::vector<Version> versions;
+  bool rescued = false;  // They came back as newer versions.
+};
+struct TrimRow {
+  struct Trimmed {
+    Version version;
+    Lsn lsn{};
+    bool gone = false;
+  };
+  FileId file = kNoFile;
+  std::vector<Trimmed> versions;
+  std::vector<ChunkRow> chunks;
 };
 struct EpochRow {
   Epoch epoch = kNoEpoch;
@@ -75,19 +96,27 @@ struct StateRow {
   Bytes value;
 };
 
-// One record as the index takes it in; a chunk only moves the covered position.
+// One record as the index takes it in.
 struct IndexRecord {
   Lsn end{};
-  std::variant<std::monostate, VersionRow, NameRow, AsideRow, EpochRow, StateRow> row;
+  std::variant<std::monostate, VersionRow, ChunkRow, NameRow, AsideRow, EpochRow, StateRow, TrimRow> row;
 };
 
 // CORRUPT: no such record can be.
 Result<IndexRecord> decode_index_record(const LogRecord& record);
 // What the index keeps of a version; its position is for the caller to fill in.
 VersionRow version_row(const wire::LocalVersion& version);
+// A chunk without a hash is left out.
+TrimRow trim_row(const wire::TrimRecord& record);
+
+// What stays of a version that retention took.
+void strip_content(wire::VersionRecord& version);
 
 // In words, for `understudy inspect`.
 std::string describe_record(const LogRecord& record);
+
+// The entry of a version's list. False if it is none.
+[[nodiscard]] bool chunk_ref_from_wire(const wire::ChunkRef& chunk, uint32_t level, ChunkRefInfo& ref);
 
 inline wire::VersionNumber version_to_wire(Version version) {
   wire::VersionNumber result;

@@ -40,6 +40,8 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
     case wire::APPLY: return with<wire::ApplyRequest>(this, &ReplicaCalls::apply, message);
     case wire::PULL: return with<wire::PullRequest>(this, &ReplicaCalls::pull, message);
     case wire::SET_ASIDE: return with<wire::SetAsideRequest>(this, &ReplicaCalls::set_aside, message);
+    case wire::KEEP_ASIDE: return with<wire::KeepAsideRequest>(this, &ReplicaCalls::keep_aside, message);
+    case wire::RAISE_ACCESS: return with<wire::RaiseAccessRequest>(this, &ReplicaCalls::raise_access, message);
     case wire::DELETE_FILE: return with<wire::DeleteFileRequest>(this, &ReplicaCalls::delete_file, message);
     case wire::LIST_OBJECTS:
       return answered<wire::ListObjectsRequest>(store, &FileStore::list_objects, std::move(message));
@@ -64,16 +66,16 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
       wire::PutRequest request;
       if (!request.ParseFromString(message)) return refuse_damaged();
       state_->edits.give_way(FileId{request.file_id()});
-      return clients_->handle(peer, type, std::move(message), std::move(body));
+      return clients_->handle_own(peer, type, std::move(message), std::move(body));
     }
     case wire::COMMIT: {
       wire::CommitRequest request;
       if (!request.ParseFromString(message)) return refuse_damaged();
       state_->edits.give_way(FileId{request.file_id()});
-      return clients_->handle(peer, type, std::move(message), std::move(body));
+      return clients_->handle_own(peer, type, std::move(message), std::move(body));
     }
     case wire::CHECKPOINT:
-    case wire::STAGE: return clients_->handle(peer, type, std::move(message), std::move(body));
+    case wire::STAGE: return clients_->handle_own(peer, type, std::move(message), std::move(body));
     default: return refuse(Code::kInvalid, "a storage server does not know this call; is one side newer?");
   }
 }
@@ -178,6 +180,13 @@ Task<Result<Reply>> ReplicaCalls::set_aside(wire::SetAsideRequest request) {
   co_return make_reply(reply);
 }
 
+// Also of the acting primary: it changes nothing that anybody reads without asking for it by number.
+Task<Result<Reply>> ReplicaCalls::keep_aside(wire::KeepAsideRequest request) {
+  if (Epoch{request.epoch()} != state_->fence.serving()) CO_RETURN_IF_ERROR(make_way(Epoch{request.epoch()}));
+  CO_ASSIGN_OR_RETURN(auto reply, co_await state_->store->keep_aside(std::move(request)));
+  co_return make_reply(reply);
+}
+
 Task<Result<Reply>> ReplicaCalls::store_chunk(wire::StoreChunkRequest request, Bytes body) {
   if (state_->fence.lease_live(state_->env.clock.now())) {
     co_return fail(Code::kStaleEpoch, "this server is the acting primary; it takes no chunks");
@@ -198,6 +207,15 @@ Task<Result<Reply>> ReplicaCalls::fetch_chunk(wire::FetchChunkRequest request) {
 Task<Result<Reply>> ReplicaCalls::break_lock(wire::BreakLockRequest request) {
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
   CO_RETURN_IF_ERROR(state_->edits.break_lock(FileId{request.file_id()}, request.sentence()));
+  co_return make_reply(wire::Done());
+}
+
+// What was begun under an older capability has ended when it is answered.
+Task<Result<Reply>> ReplicaCalls::raise_access(wire::RaiseAccessRequest request) {
+  FileId file{request.file_id()};
+  state_->guard.raise(file, request.access_generation(), state_->env.clock.now());
+  auto hold = co_await state_->gates.alone(file);
+  state_->edits.drop(file, request.user());
   co_return make_reply(wire::Done());
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/env/env.h"
 #include "common/env/sync.h"
+#include "ss/capability_guard.h"
 #include "ss/change_table.h"
 #include "ss/core/document.h"
 #include "ss/core/epoch_fence.h"
@@ -17,6 +18,7 @@
 
 namespace understudy {
 
+class Enrollment;
 class SyncWrites;
 
 inline constexpr uint32_t kProtocolVersion = 1;
@@ -31,9 +33,11 @@ struct StorageServerOptions {
   Address listen = "127.0.0.1:0";
   Address advertise;                     // Empty: what listen came to.
   size_t clients_max = 8000;             // Connections at once.
+  uint64_t compaction_mib_per_second = 32;         // 0: no limit.
   Duration edit_idle_limit = std::chrono::minutes(10);
   Duration upload_idle_limit = std::chrono::minutes(10);
   Duration stop_limit = std::chrono::seconds(10);  // For draining, at a stop.
+  Enrollment* enrollment = nullptr;      // Outlives the server; nullptr: it shows no certificate (--insecure, the simulator).
 };
 
 struct ServerState {
@@ -69,6 +73,7 @@ struct ServerState {
   StorageServerOptions options;
   FileStore* store;
   EpochFence fence;
+  CapabilityGuard guard;
   FileGates gates;
   Uploads uploads;
   TextIndex text_index;

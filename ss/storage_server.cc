@@ -7,6 +7,7 @@
 #include "common/wire/peer.h"
 #include "ss/announcer.h"
 #include "ss/client_calls.h"
+#include "ss/enrollment.h"
 #include "ss/name_node_link.h"
 #include "ss/replica_calls.h"
 #include "ss/partner_link.h"
@@ -46,6 +47,7 @@ void StorageServer::end(Error error) {
 Task<Status> StorageServer::open() {
   FileStoreOptions store;
   store.folder = options_.folder;
+  store.compaction_bytes_per_second = options_.compaction_mib_per_second << 20;
   store.may_append = [this](Epoch epoch) { return state_->fence.check_change(epoch, env_.clock.now()); };
   CO_ASSIGN_OR_RETURN(store_, co_await FileStore::open(env_, std::move(store)));
   std::string owner = store_->server_name();
@@ -75,6 +77,15 @@ Task<void> StorageServer::run() {
 
 Task<Status> StorageServer::serve() {
   if (!state_) CO_RETURN_IF_ERROR(co_await open());
+  if (options_.enrollment) {
+    tasks_.spawn(enroll());
+    while (!enrolled_ && !stopping_ && !failure_) {
+      auto changed = changed_.wait();
+      co_await changed;
+    }
+    if (failure_) co_return std::unexpected(*failure_);
+    if (stopping_) co_return Status{};
+  }
   CO_ASSIGN_OR_RETURN(listener_, env_.net.listen(options_.listen));
   address_ = options_.advertise.empty() ? listener_->local() : options_.advertise;
   CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + "/pid",
@@ -111,6 +122,13 @@ Task<Status> StorageServer::serve() {
   co_await shut_down();
   if (failure_) co_return std::unexpected(*failure_);
   co_return Status{};
+}
+
+Task<void> StorageServer::enroll() {
+  auto begun = co_await options_.enrollment->begin();
+  if (!begun) co_return end(begun.error());
+  enrolled_ = true;
+  changed_.notify_all();
 }
 
 Task<void> StorageServer::accept_clients() {

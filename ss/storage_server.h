@@ -50,6 +50,7 @@ class StorageServer {
 
  private:
   Task<Status> serve();
+  Task<void> enroll();
   Task<void> accept_clients();
   Task<void> serve_client(std::unique_ptr<Connection> connection);
   Task<void> stay_linked();
@@ -65,8 +66,9 @@ class StorageServer {
   Status result_;
   bool stopping_ = false;
   RequestObserver* observer_ = nullptr;
+  bool enrolled_ = false;
   std::optional<Error> failure_;
-  Notifier changed_;  // One of the two above.
+  Notifier changed_;  // One of the above.
 
   // Destroyed from the bottom up: tasks before what they use.
   std::unique_ptr<FileStore> store_;

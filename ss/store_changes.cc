@@ -3,15 +3,11 @@
 // once more, the parent is taken, the fence is asked and the records are appended.
 #include <fmt/format.h>
 
-#include "common/base/checksum.h"
 #include "ss/core/version.h"
 #include "ss/store_engine.h"
 
 namespace understudy {
 namespace {
-
-// Staging waits while so much waits for the disk.
-constexpr uint64_t kBufferedMax = 16 << 20;
 
 std::string name_of(FileId file) { return fmt::format("file {:016x}", number(file)); }
 
@@ -35,54 +31,6 @@ Task<Result<StoredVersionRef>> StoreEngine::load_head(FileId file) {
   CO_ASSIGN_OR_RETURN(Head head, head_of(file));
   if (!head.version || head.loaded) co_return head.loaded;
   co_return co_await load(head.lsn, 0);
-}
-
-namespace {
-
-// What a worker does for a chunk; shared, so that the waiting task may be cancelled.
-struct Hashing {
-  Bytes bytes;
-  ChunkHash hash;
-  uint64_t sum = 0;
-  void run() {
-    hash = chunk_hash(bytes);
-    sum = checksum(bytes);
-  }
-};
-
-}  // namespace
-
-Task<std::vector<StoreEngine::HashedChunk>> StoreEngine::hash_chunks(Bytes content) {
-  std::vector<HashedChunk> chunks;
-  const size_t count = (content.size() + kChunkSizeMax - 1) / kChunkSizeMax;
-  for (size_t i = 0; i < count; ++i) {
-    auto hashing = std::make_shared<Hashing>();
-    hashing->bytes = count == 1 ? std::move(content) : content.substr(i * kChunkSizeMax, kChunkSizeMax);
-    if (hashing->bytes.size() > kInlineSizeMax) {
-      auto hashed = env_.workers.run([hashing] { hashing->run(); });
-      co_await hashed;
-    } else {
-      hashing->run();
-    }
-    chunks.push_back({std::move(hashing->bytes), hashing->hash, hashing->sum});
-  }
-  co_return chunks;
-}
-
-Lsn StoreEngine::append_chunk(FileId file, HashedChunk chunk, LogWriter::Done done) {
-  wire::ChunkRecord record;
-  record.set_file_id(number(file));
-  record.set_hash(chunk.hash.bytes.data(), chunk.hash.bytes.size());
-  LogEntry entry{static_cast<uint32_t>(RecordType::kChunk), record.SerializeAsString(),
-                 std::move(chunk.bytes), chunk.checksum};
-  const uint64_t size = record_size(entry.head.size() + entry.body.size());
-  auto placed = std::make_shared<Lsn>();
-  *placed = log_->append(std::move(entry),
-                         [this, placed, size, done = std::move(done)](const Status& status) mutable {
-                           if (status) feed_index({Lsn{number(*placed) + size}, std::monostate{}});
-                           if (done) done(status);
-                         });
-  return *placed;
 }
 
 Status StoreEngine::check_change(const Change& change, const Head& head) {
@@ -109,7 +57,7 @@ Status StoreEngine::check_epoch(const Change& change, const Head& head) {
   return {};
 }
 
-// Appends the fresh chunks and the version. Nothing waits, and on an error nothing was appended.
+// Appends the fresh chunks and the version. Nothing waits, and on an error no version was appended.
 Result<StoredVersionRef> StoreEngine::append_change(const Change& change, const Head& head, Content content) {
   auto version = std::make_shared<StoredVersion>();
   version->local.set_originated(true);
@@ -130,33 +78,10 @@ Result<StoredVersionRef> StoreEngine::append_change(const Change& change, const 
   if (change.sync) record.set_durability(wire::DURABILITY_SYNC);
   if (change.undo_target) *record.mutable_undo_target() = version_to_wire(change.undo_target);
 
-  uint64_t size = content.inline_content.size(), new_bytes = size;
-  auto add_chunk = [&](const ChunkHash& hash, uint32_t bytes, Lsn lsn) {
-    auto* chunk = record.add_chunks();
-    chunk->set_hash(hash.bytes.data(), hash.bytes.size());
-    chunk->set_size(bytes);
-    version->local.add_chunk_lsns(number(lsn));
-    size += bytes;
-  };
-  for (int i = 0; i < content.kept; ++i) {
-    add_chunk(content.before->hash(i), content.before->record().chunks(i).size(),
-              content.before->chunk_lsn(i));
-  }
-  for (auto& [chunk, lsn] : content.stored) {
-    add_chunk(chunk.hash, chunk.size, lsn);
-    new_bytes += chunk.size;
-  }
-  if (record.chunks_size() + content.fresh.size() > kChunksMax || change.edit_record.size() > (1 << 20)) {
-    return fail(Code::kInvalid, name_of(change.file) + ": a file has at most 200 GiB in this version");
-  }
-  for (auto& chunk : content.fresh) {
-    const auto bytes = static_cast<uint32_t>(chunk.bytes.size());
-    const ChunkHash hash = chunk.hash;
-    new_bytes += bytes;
-    add_chunk(hash, bytes, append_chunk(change.file, std::move(chunk), nullptr));
-  }
-  record.set_size_bytes(size);
-  version->local.set_new_bytes(new_bytes - content.shared_bytes);
+  if (change.edit_record.size() > (1 << 20)) return fail(Code::kInvalid, name_of(change.file) + ": an edit record too long");
+  uint64_t new_bytes = 0;
+  RETURN_IF_ERROR(append_content(change.file, content, record, &new_bytes));
+  version->local.set_new_bytes(new_bytes);
   version->inline_content = std::move(content.inline_content);
   append_version(version);
   return StoredVersionRef(version);
@@ -192,6 +117,7 @@ void StoreEngine::version_done(const StoredVersionRef& version, const Status& st
     cache_.add(version);
   }
   append_ended(file);
+  if (status && !open_.contains(file)) pins_.end_kept(file);
 }
 
 Task<Result<VersionInfo>> StoreEngine::finish(StoredVersionRef version) {
@@ -255,31 +181,6 @@ Task<Result<VersionInfo>> StoreEngine::remove(Change change) {
   co_return co_await finish(tombstone);
 }
 
-// The content of `before` (null: nothing) with `bytes` behind it. The last chunk of
-// `before` is written again where it is not full.
-Task<Result<StoreEngine::Content>> StoreEngine::appended_content(StoredVersionRef before, Bytes bytes) {
-  Content content;
-  Bytes tail;
-  if (before && before->is_inline()) {
-    tail = before->inline_content;
-  } else if (before) {
-    content.before = before;
-    content.kept = before->record().chunks_size();
-    const int last = content.kept - 1;
-    if (before->record().chunks(last).size() < kChunkSizeMax) {
-      content.kept = last;
-      ChunkPlace place{before->chunk_lsn(last), before->record().chunks(last).size()};
-      CO_ASSIGN_OR_RETURN(tail, co_await read_chunk(before->file(), before->hash(last), place));
-    }
-  }
-  tail += bytes;
-  if (!content.before && tail.size() <= kInlineSizeMax)
-    content.inline_content = std::move(tail);
-  else
-    content.fresh = co_await hash_chunks(std::move(tail));
-  co_return content;
-}
-
 Task<Result<VersionInfo>> StoreEngine::append(Change change, Bytes bytes) {
   if (bytes.size() > kChunkSizeMax) co_return fail(Code::kInvalid, "more than a chunk in one APPEND");
   change.kind = wire::CHANGE_APPEND;
@@ -296,90 +197,6 @@ Task<Result<VersionInfo>> StoreEngine::append(Change change, Bytes bytes) {
     CO_ASSIGN_OR_RETURN(Head head, head_of(change.file));
     // Somebody else's change came first: append behind that one.
     if (head.version != (before ? before->version() : Version{})) continue;
-    co_return co_await submit(std::move(change), std::move(content));
-  }
-}
-
-Task<Result<ChunkRefInfo>> StoreEngine::stage(FileId file, Bytes bytes) {
-  if (bytes.empty() || bytes.size() > kChunkSizeMax)
-    co_return fail(Code::kInvalid, "a chunk has 1 byte to 1 MiB");
-  CO_RETURN_IF_ERROR(has_room());
-  auto hashed = co_await hash_chunks(std::move(bytes));
-  co_await log_->room(kBufferedMax);
-  const ChunkRefInfo info{hashed[0].hash, static_cast<uint32_t>(hashed[0].bytes.size())};
-  // Nobody waits for its sync here: it comes before its version in the log, and is
-  // durable with that at the latest. If the append is refused, the pin goes with it.
-  if (auto place = pins_.find(file, info.hash)) {
-    pins_.pin(file, info.hash, *place);
-  } else {
-    auto placed = std::make_shared<Lsn>();
-    *placed = append_chunk(file, std::move(hashed[0]),
-                           [this, file, hash = info.hash, placed](const Status& status) {
-                             if (status) return;
-                             pins_.drop(file, hash, *placed);
-                             chunk_refused_ = status.error();
-                           });
-    pins_.pin(file, info.hash, {*placed, info.size});
-  }
-  co_return info;
-}
-
-void StoreEngine::unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) {
-  for (const auto& chunk : chunks) pins_.unpin(file, chunk.hash);
-}
-
-// Where each of the chunks stands: pinned, or part of `head` (may be null).
-Result<StoreEngine::Content> StoreEngine::content_of_chunks(FileId file,
-                                                            const std::vector<ChunkRefInfo>& chunks,
-                                                            StoredVersionRef head) {
-  std::map<ChunkHash, ChunkPlace> of_head;
-  for (int i = 0; head && i < head->record().chunks_size(); ++i) {
-    of_head[head->hash(i)] = {head->chunk_lsn(i), head->record().chunks(i).size()};
-  }
-  Content content;
-  for (const auto& chunk : chunks) {
-    auto place = pins_.find(file, chunk.hash);
-    if (auto found = of_head.find(chunk.hash); found != of_head.end()) {
-      place = found->second;
-      content.shared_bytes += chunk.size;
-    }
-    if (!place || place->size != chunk.size) {
-      // Why, if the disk refused it behind the back of whoever staged it.
-      if (chunk_refused_) return std::unexpected(*std::exchange(chunk_refused_, std::nullopt));
-      return fail(Code::kNotFound, fmt::format("{}: chunk {} of {} is not stored here", name_of(file),
-                                               content.stored.size(), chunks.size()));
-    }
-    content.stored.emplace_back(chunk, place->lsn);
-  }
-  return content;
-}
-
-Task<Result<VersionInfo>> StoreEngine::commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) {
-  if (append) change.kind = wire::CHANGE_APPEND;
-  while (true) {
-    if (change.request) {
-      CO_ASSIGN_OR_RETURN(auto first, co_await first_answer(change.file, change.request));
-      if (first) co_return *first;
-    }
-    CO_ASSIGN_OR_RETURN(StoredVersionRef before, co_await load_head(change.file));
-    if (append && !before) co_return fail(Code::kNotFound, name_of(change.file) + ": no such file");
-    std::vector<HashedChunk> small;
-    if (append && before && !before->inline_content.empty())
-      small = co_await hash_chunks(before->inline_content);
-    CO_ASSIGN_OR_RETURN(Head head, head_of(change.file));
-    if (head.version != (before ? before->version() : Version{})) continue;
-    CO_ASSIGN_OR_RETURN(Content content, content_of_chunks(change.file, chunks, before));
-    if (append && before) {
-      content.before = before;
-      content.kept = before->record().chunks_size();
-    }
-    if (!small.empty()) {
-      // What stood inline becomes the first chunk.
-      CO_RETURN_IF_ERROR(check_change(change, head));
-      const ChunkRefInfo first{small[0].hash, static_cast<uint32_t>(small[0].bytes.size())};
-      Lsn lsn = append_chunk(change.file, std::move(small[0]), nullptr);
-      content.stored.insert(content.stored.begin(), {first, lsn});
-    }
     co_return co_await submit(std::move(change), std::move(content));
   }
 }

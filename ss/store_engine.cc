@@ -52,6 +52,8 @@ Task<Status> StoreEngine::start() {
   CO_ASSIGN_OR_RETURN(server_name_, index_->state("server_name"));
   tasks_.spawn(keep_index());
   tasks_.spawn(watch_log());
+  tasks_.spawn(keep_trimmed());
+  tasks_.spawn(keep_compact());
   co_return Status{};
 }
 
@@ -112,6 +114,9 @@ Task<Status> StoreEngine::open_log() {
   CO_RETURN_IF_ERROR(open_index());
   SegmentLogOptions options{options_.folder + "/segments", store_id_};
   options.reserve_bytes = kReserveBytes;
+  CO_ASSIGN_OR_RETURN(auto disk, env_.disk.space(options_.folder));
+  options.segment_size = segment_size_ =
+      options_.segment_size ? options_.segment_size : segment_size_for(disk.total_bytes);
   IndexDb* index = index_.get();
   CO_ASSIGN_OR_RETURN(
       log_, co_await SegmentLog::open(env_, options, index_->covered(), [index](LogRecord record) -> Status {
@@ -166,6 +171,11 @@ void StoreEngine::feed_index(IndexRecord record) {
     index_->cover(record.end);
   } else if (auto fed = index_->apply(record); !fed) {
     broken(fed.error());
+  } else if (auto* version = std::get_if<VersionRow>(&record.row); version && retention_) {
+    // A little late, so that a file that is overwritten all the time is not looked at each time.
+    const uint64_t many = retention_->versions + retention_->versions / 8 + 1;
+    const bool at_once = version->deleted() && retention_->deleted.count() == 0;
+    if (at_once || (retention_->versions != 0 && index_->last_versions() > many)) to_look_at_.insert(version->file);
   }
   if (index_->uncommitted() >= kUncommittedMax && !index_full_) {
     if (auto committed = commit_index(); !committed) broken(committed.error());
@@ -213,8 +223,11 @@ Future<Status> StoreEngine::append_record(RecordType type, Bytes head, IndexReco
                          [this, shared, promise](const Status& status) {
                            auto* aside = std::get_if<AsideRow>(&shared->row);
                            const FileId file = aside ? aside->file : kNoFile;
+                           auto* trim = std::get_if<TrimRow>(&shared->row);
+                           const auto trimmed = trim ? std::optional<TrimRow>(*trim) : std::nullopt;
                            if (status) feed_index(std::move(*shared));
                            if (file != kNoFile) append_ended(file);
+                           if (trimmed) trim_ended(*trimmed);
                            promise.try_set(status);
                          });
   shared->end = log_->end();

@@ -1,6 +1,6 @@
 // FileStore over a segment log and an index: everything a storage server does with
 // its disk. Parts: store_engine.cc (opening, the index's upkeep), store_changes.cc,
-// store_past.cc, store_reads.cc, store_replica.cc (what the name node asks for), store_names.cc.
+// store_chunks.cc, store_past.cc, store_reads.cc, store_replica.cc (what the name node asks for), store_names.cc.
 //
 // What is durable is in the index at once: it is fed from the log's callbacks, in the
 // order of the log. What is appended and not yet durable is in `open_`: there the next
@@ -15,6 +15,8 @@
 #include "common/env/sync.h"
 #include "common/segment_log/segment_log.h"
 #include "ss/chunk_pins.h"
+#include "ss/core/compaction.h"
+#include "ss/core/retention.h"
 #include "ss/file_store.h"
 #include "ss/index_db.h"
 #include "ss/stored_version.h"
@@ -48,13 +50,13 @@ class StoreEngine final : public FileStore {
   Task<Result<VersionInfo>> checkpoint(Change change) override;
   Task<Result<VersionInfo>> revert(Change change) override;
   Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) override;
-  void unpin(FileId file, const std::vector<ChunkRefInfo>& chunks) override;
-  Task<Result<VersionInfo>> commit(Change change, std::vector<ChunkRefInfo> chunks, bool append) override;
+  void unpin(FileId file, const ChunkRefs& chunks) override;
+  Task<Result<VersionInfo>> commit(Change change, ChunkRefs chunks, bool append) override;
   std::optional<VersionInfo> answered(FileId file, RequestId request) override;
 
   Result<VersionInfo> info(FileId file, Version version) override;
   Task<Result<Bytes>> read(FileId file, Version version, uint64_t offset, uint32_t size) override;
-  Task<Result<std::vector<ChunkRefInfo>>> chunks(FileId file, Version version) override;
+  Task<Result<ChunkRefs>> chunks(FileId file, Version version) override;
   Task<Result<std::vector<TextStep>>> text_steps(FileId file, Version since) override;
   std::vector<Version> divergent(FileId file) override;
   Result<std::vector<wire::Checkpoint>> checkpoints(FileId file, std::string tag) override;
@@ -64,6 +66,9 @@ class StoreEngine final : public FileStore {
   Result<Lsn> sync_settled() override;
   Task<Status> set_sync_settled(Lsn lsn) override;
   Result<Version> content_version(FileId file, Version version) override;
+  void set_retention(Retention retention) override;
+  void may_trim(Lsn replicated, Lsn announced) override;
+  wire::SpaceReport space() override;
 
   AnnounceBatch announceable(Lsn from, size_t items_max) override;
   Future<Unit> durable_changed() override { return durable_changed_.wait(); }
@@ -76,16 +81,27 @@ class StoreEngine final : public FileStore {
   Task<Result<wire::DigestReply>> digest() override;
   Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) override;
   Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) override;
+  Task<Result<wire::KeepAsideReply>> keep_aside(wire::KeepAsideRequest request) override;
   Result<wire::MemberStatReply> member_stat(FileId file) override;
   Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) override;
 
   Future<Error> failed() override { return failed_.future(); }
   Task<Status> close() override;
 
+  // A chunk that was hashed away from the ready loop.
+  struct HashedChunk {
+    Bytes bytes;
+    ChunkHash hash;
+    uint64_t checksum = 0;
+  };
+
   // For tests.
   IndexDb& index() { return *index_; }
 
  private:
+  // Staging and replication wait while so much waits for the disk.
+  static constexpr uint64_t kBufferedMax = 16 << 20;
+
   // A file with appends that are not durable yet.
   struct OpenFile {
     StoredVersionRef head;  // Null: none, after a setting aside.
@@ -99,20 +115,26 @@ class StoreEngine final : public FileStore {
     Lsn lsn{};
     StoredVersionRef loaded;  // If it is in memory.
   };
-  // A chunk that was hashed away from the ready loop.
-  struct HashedChunk {
-    Bytes bytes;
-    ChunkHash hash;
-    uint64_t checksum = 0;
-  };
   // The content of a change, ready to be appended without a wait.
   struct Content {
+    StoredVersionRef same;  // That version's, and nothing else; or:
     Bytes inline_content;
-    StoredVersionRef before;  // Its first `kept` chunks come first, if set;
-    int kept = 0;
-    std::vector<std::pair<ChunkRefInfo, Lsn>> stored;  // then these, which stand in the log;
-    std::vector<HashedChunk> fresh;                    // then these, which do not.
-    uint64_t shared_bytes = 0;                         // So much of `stored` is the version before's.
+    std::vector<ChunkRefs> spine = {{}};  // Of what comes first (common/base/chunk_list.h),
+    uint64_t spine_bytes = 0;             // which is so much,
+    ChunkRefs stored;                     // then these chunks, which stand in the log;
+    std::vector<HashedChunk> fresh;       // then these, which may not.
+    uint64_t new_bytes = 0;               // So much of `stored` is new since the version before.
+  };
+  // Chunks of a file one behind the other, and where the first begins.
+  struct ChunkRun {
+    ChunkRefs chunks;
+    uint64_t begin = 0;
+  };
+  // What a pass through all files found to be held.
+  struct Held {
+    HeldBytes bytes;
+    uint64_t deleted_files = 0;
+    uint64_t set_aside = 0;
   };
   using InFlight = std::pair<FileId, RequestId>;
 
@@ -138,19 +160,30 @@ class StoreEngine final : public FileStore {
   // store_changes.cc
   Result<Head> head_of(FileId file);
   Task<Result<StoredVersionRef>> load_head(FileId file);
-  Task<std::vector<HashedChunk>> hash_chunks(Bytes content);
   Status check_change(const Change& change, const Head& head);
   static Status check_epoch(const Change& change, const Head& head);
   Result<StoredVersionRef> append_change(const Change& change, const Head& head, Content content);
   void append_version(std::shared_ptr<StoredVersion> version);
   void version_done(const StoredVersionRef& version, const Status& status);
-  Lsn append_chunk(FileId file, HashedChunk chunk, LogWriter::Done done);
   Task<Result<VersionInfo>> finish(StoredVersionRef version);
   Task<Result<VersionInfo>> submit(Change change, Content content);
   Task<Result<std::optional<VersionInfo>>> first_answer(FileId file, RequestId request);
+
+  // store_chunks.cc
+  // Cut into chunks by content, unless it is to be one chunk whole.
+  Task<std::vector<HashedChunk>> hash_chunks(Bytes content, bool whole = false);
+  Result<std::optional<ChunkPlace>> place_of(FileId file, const ChunkHash& hash);
+  Lsn append_chunk(FileId file, HashedChunk chunk, LogWriter::Done done);
+  Result<ChunkPlace> store_once(FileId file, HashedChunk chunk, LogWriter::Done done);
+  Task<Result<Bytes>> read_chunk(FileId file, ChunkRefInfo ref);
+  Task<Result<ChunkRefs>> read_list(FileId file, ChunkRefInfo list, uint32_t level);
+  Task<Result<ChunkRun>> chunk_run(StoredVersionRef version, uint64_t from, uint64_t to);
+  // List chunks too.
+  Task<Result<ChunkRefs>> all_chunks(StoredVersionRef version);
+  Task<Result<std::vector<ChunkRefs>>> spine_of(StoredVersionRef version);
   Task<Result<Content>> appended_content(StoredVersionRef before, Bytes content);
-  Result<Content> content_of_chunks(FileId file, const std::vector<ChunkRefInfo>& chunks,
-                                    StoredVersionRef head);
+  Result<ChunkRefs> stored_chunks(FileId file, ChunkRefs chunks, StoredVersionRef before, uint64_t* new_bytes);
+  Status append_content(FileId file, Content& content, wire::VersionRecord& record, uint64_t* new_bytes);
 
   // store_past.cc
   Task<Result<StoredVersionRef>> load_durable_head(FileId file);
@@ -162,11 +195,36 @@ class StoreEngine final : public FileStore {
   Result<Version> newest_version(FileId file, const Head& head);
   Task<Result<VersionInfo>> append_checkpoint(Change change);
 
+  // store_space.cc (retention)
+  // Whether undoing, reverting or bringing back to it is still to be had, with nothing on its way to take it.
+  Result<bool> content_stays(FileId file, Version version);
+  void pin_read(FileId file, Version version);
+  bool is_read(FileId file, Version version) const;
+  Task<void> keep_trimmed();
+  Task<Status> trim_some();
+  Result<std::vector<PastVersion>> past_of(const std::vector<VersionRow>& rows);
+  Task<Status> look_at(FileId file, Held* held);
+  Task<Status> trim_versions(FileId file, Held* held);
+  Task<Status> free_chunks(FileId file);
+  Task<Result<std::vector<ChunkRow>>> unnamed_chunks(FileId file, std::vector<VersionRow> kept);
+  Future<Status> append_trim(wire::TrimRecord record);
+  Task<Status> all_of(std::vector<Future<Status>> done);
+  void trim_ended(const TrimRow& row);
+  Task<void> not_trimming(FileId file);
+  Error content_gone(const VersionRow& row) const;
+
+  // store_compaction.cc
+  Result<std::vector<SegmentFacts>> segment_facts();
+  Task<void> keep_compact();
+  Task<Status> compact_one();
+  Task<Status> note_packings();
+  bool packed_since(Lsn lsn, Lsn trimmed_at, SegmentRun run) const;
+  Result<bool> stays(LogRecord& record, SegmentRun run);
+
   // store_reads.cc
   Result<VersionRow> durable_row(FileId file, Version version);
   static VersionInfo info_of(const VersionRow& row);
   Task<Result<StoredVersionRef>> load(Lsn lsn, uint64_t size_hint);
-  Task<Result<Bytes>> read_chunk(FileId file, ChunkHash hash, ChunkPlace place);
 
   // store_names.cc
   Task<Result<wire::NameRecord>> name_of_object(ObjectRow object);
@@ -174,9 +232,10 @@ class StoreEngine final : public FileStore {
   // store_replica.cc
   Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, uint64_t bytes_max, uint64_t* bytes_used);
   Task<Result<wire::ApplyOutcome>> apply_version(wire::VersionRecord version);
+  Status keep_version_aside(wire::VersionRecord record);
   Task<Result<std::string>> name_at(Lsn lsn);
   Result<std::vector<Version>> behind(FileId file, Version keep);
-  Task<Result<wire::SetAsideDone>> set_aside_file(FileId file, Version keep);
+  Task<Result<wire::SetAsideDone>> set_aside_file(FileId file, Version keep, bool rescued);
 
   Env& env_;
   FileStoreOptions options_;
@@ -190,6 +249,23 @@ class StoreEngine final : public FileStore {
   VersionCache cache_;
   std::optional<Error> chunk_refused_;  // Of a staged chunk, for the commit that misses it.
   ChunkPins pins_;
+  std::optional<Retention> retention_;  // Nothing: not told yet.
+  Lsn replicated_{};
+  Lsn announced_{};
+  std::set<FileId> to_look_at_;      // By retention, soon.
+  std::set<FileId> waiting_;          // Until the other half has more.
+  std::multiset<FileId> trimming_;   // Their TRIM records are on the way,
+  std::set<ChunkPins::Key> freeing_;  // with these chunks.
+  FileId staged_at_ = kNoFile;         // So far the staged ones were looked at.
+  std::map<std::pair<FileId, Version>, Instant> read_pins_;
+  Instant next_pass_{};
+  std::optional<std::optional<FileId>> pass_at_;  // A pass through all files is under way, behind that one.
+  Held pass_, held_;                              // Of the pass under way, and of the last one.
+  std::map<Lsn, Lsn> packings_;  // When each closed segment was packed.
+  uint64_t compacted_ = 0;
+  wire::SpaceReport space_report_;
+  Instant space_report_until_{};
+  uint64_t segment_size_ = 0;
   Notifier durable_changed_;
   Notifier index_fed_;
   Promise<Error> failed_;

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "common/base/path.h"
+#include "common/base/recovered.h"
 #include "ss/core/undo.h"
 #include "ss/store_engine.h"
 
@@ -31,6 +32,7 @@ Task<Result<StoredVersionRef>> StoreEngine::load_durable_head(FileId file) {
 
 Task<Result<StoredVersionRef>> StoreEngine::load_version(FileId file, Version version) {
   CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version));
+  if (row.trimmed) co_return std::unexpected(content_gone(row));
   co_return co_await load(row.lsn, kInlineSizeMax);
 }
 
@@ -39,8 +41,7 @@ StoreEngine::Content StoreEngine::content_of(StoredVersionRef version) {
   if (version->is_inline()) {
     content.inline_content = version->inline_content;
   } else {
-    content.kept = version->record().chunks_size();
-    content.before = std::move(version);
+    content.same = std::move(version);
   }
   return content;
 }
@@ -53,18 +54,29 @@ Task<Result<VersionInfo>> StoreEngine::undo(Change change) {
       if (first) co_return *first;
     }
     CO_ASSIGN_OR_RETURN(StoredVersionRef head, co_await load_durable_head(change.file));
-    StoredVersionRef standing = head;
-    if (Version at = stands_at(head->record()); at != head->version()) {
-      CO_ASSIGN_OR_RETURN(standing, co_await load_version(change.file, at));
-    }
-    if (!standing->parent()) {
+    const Version standing = stands_at(head->record());
+    CO_ASSIGN_OR_RETURN(auto stands, index_->version(change.file, standing));
+    if (stands && !stands->parent) {
       co_return fail(Code::kConflict, fmt::format("{}: nothing is left to undo, it stands at its first version {}",
-                                                  name_of(change.file), standing->version().to_string()));
+                                                  name_of(change.file), standing.to_string()));
     }
-    CO_ASSIGN_OR_RETURN(StoredVersionRef before, co_await load_version(change.file, standing->parent()));
+    std::optional<VersionRow> parent;
+    if (stands) {
+      CO_ASSIGN_OR_RETURN(parent, index_->version(change.file, stands->parent));
+    }
+    if (!parent || parent->trimmed) {
+      co_return fail(Code::kConflict, fmt::format("{}: nothing is left to undo, what came before version {} is kept no more",
+                                                  name_of(change.file), standing.to_string()));
+    }
+    CO_ASSIGN_OR_RETURN(StoredVersionRef before, co_await load(parent->lsn, kInlineSizeMax));
     CO_ASSIGN_OR_RETURN(Head now, head_of(change.file));
     // Somebody else's change came first: that one is the last.
     if (now.version != head->version()) continue;
+    CO_ASSIGN_OR_RETURN(bool stays, content_stays(change.file, before->version()));
+    if (!stays) {
+      co_await not_trimming(change.file);
+      continue;
+    }
     change.undo_target = stands_at(before->record());
     co_return co_await submit(std::move(change), content_of(before));
   }
@@ -83,9 +95,12 @@ Task<Result<VersionInfo>> StoreEngine::undelete(Change change) {
     auto durable = log_->durable(head->end);
     CO_RETURN_IF_ERROR(co_await durable);
     if (!head->parent()) co_return fail(Code::kNotFound, name_of(change.file) + ": it never had a content");
+    co_await not_trimming(change.file);
     CO_ASSIGN_OR_RETURN(StoredVersionRef before, co_await load_version(change.file, head->parent()));
     CO_ASSIGN_OR_RETURN(Head now, head_of(change.file));
     if (now.version != head->version()) continue;
+    CO_ASSIGN_OR_RETURN(bool stays, content_stays(change.file, before->version()));
+    if (!stays) continue;
     change.undo_target = stands_at(before->record());
     change.modified_us = before->record().modified_us();
     co_return co_await submit(std::move(change), content_of(before));
@@ -155,6 +170,11 @@ Task<Result<VersionInfo>> StoreEngine::revert(Change change) {
     CO_ASSIGN_OR_RETURN(StoredVersionRef named, co_await load_version(change.file, target));
     CO_ASSIGN_OR_RETURN(Head now, head_of(change.file));
     if (now.version != head->version()) continue;
+    CO_ASSIGN_OR_RETURN(bool stays, content_stays(change.file, target));
+    if (!stays) {
+      co_await not_trimming(change.file);
+      continue;
+    }
     change.undo_target = target;
     co_return co_await submit(std::move(change), content_of(named));
   }
@@ -162,6 +182,11 @@ Task<Result<VersionInfo>> StoreEngine::revert(Change change) {
 
 Result<std::vector<wire::Checkpoint>> StoreEngine::checkpoints(FileId file, std::string tag) {
   ASSIGN_OR_RETURN(auto rows, index_->checkpoints(file, tag));
+  ASSIGN_OR_RETURN(auto recovered, index_->recovered(file));
+  for (VersionRow& row : recovered) {
+    row.tag = recovered_tag(row.time_us, row.version);
+    if (tag.empty() || row.tag == tag) rows.push_back(std::move(row));
+  }
   if (!tag.empty() && rows.empty()) {
     return fail(Code::kNotFound, name_of(file) + ": no checkpoint " + printable(tag) + "; LISTCHECKPOINTS lists them");
   }
@@ -187,13 +212,17 @@ Task<Result<wire::HistoryReply>> StoreEngine::history(wire::HistoryRequest reque
   if (!before && found.deleted()) co_return fail(Code::kNotFound, name_of(file) + ": deleted");
   std::optional<VersionRow> row = found;
   if (before) {
-    CO_ASSIGN_OR_RETURN(row, index_->version(file, found.parent));
+    CO_ASSIGN_OR_RETURN(row, index_->older(file, found.version));
   }
   std::map<Version, std::vector<std::string>> tags;
   CO_ASSIGN_OR_RETURN(auto checkpoints, this->checkpoints(file, ""));
   for (const auto& checkpoint : checkpoints) tags[version_from_wire(checkpoint.version())].push_back(checkpoint.tag());
   const auto limit = static_cast<int>(std::clamp<uint32_t>(request.limit(), 1, kHistoryMax));
   while (row && reply.entries_size() < limit) {
+    if (row->trimmed) {
+      CO_ASSIGN_OR_RETURN(row, index_->older(file, row->version));
+      continue;
+    }
     CO_ASSIGN_OR_RETURN(row, named_row(*std::move(row)));
     auto* entry = reply.add_entries();
     *entry->mutable_version() = version_to_wire(row->version);
@@ -210,7 +239,7 @@ Task<Result<wire::HistoryReply>> StoreEngine::history(wire::HistoryRequest reque
       *entry->mutable_undo_target() = version->record().undo_target();
       entry->set_tag(version->record().tag());
     }
-    CO_ASSIGN_OR_RETURN(row, index_->version(file, row->parent));
+    CO_ASSIGN_OR_RETURN(row, index_->older(file, row->version));
   }
   reply.set_more(row.has_value());
   co_return reply;

@@ -18,7 +18,7 @@ Result<VersionRow> StoreEngine::durable_row(FileId file, Version version) {
   ASSIGN_OR_RETURN(auto row, version ? index_->version(file, version) : index_->head(file));
   if (!row) {
     return fail(Code::kNotFound,
-                name_of(file) + (version ? ": no version " + version.to_string() : ": no such file"));
+                name_of(file) + (version ? ": no version " + version.to_string() + ", or it is kept no more" : ": no such file"));
   }
   return version ? *std::move(row) : named_row(*std::move(row));
 }
@@ -50,25 +50,11 @@ Task<Result<StoredVersionRef>> StoreEngine::load(Lsn lsn, uint64_t size_hint) {
   co_return version;
 }
 
-Task<Result<Bytes>> StoreEngine::read_chunk(FileId file, ChunkHash hash, ChunkPlace place) {
-  if (place.lsn >= log_->durable_end()) {
-    auto durable = log_->durable(Lsn{number(place.lsn) + 1});
-    CO_RETURN_IF_ERROR(co_await durable);
-  }
-  auto record = co_await log_->read(place.lsn, place.size + 128);
-  if (!record) co_return fail(record.error().code, name_of(file) + ": " + record.error().message);
-  wire::ChunkRecord chunk;
-  if (RecordType{record->type} != RecordType::kChunk || !chunk.ParseFromString(record->head) ||
-      chunk.file_id() != number(file) || chunk.hash() != hash.view() || record->body.size() != place.size) {
-    co_return fail(Code::kCorrupt,
-                   fmt::format("{}: no chunk {} at {}", name_of(file), hash.to_hex(), number(place.lsn)));
-  }
-  co_return std::move(record->body);
-}
-
 Task<Result<Bytes>> StoreEngine::read(FileId file, Version version, uint64_t offset, uint32_t size) {
   CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version));
   if (row.deleted()) co_return fail(Code::kNotFound, name_of(file) + ": deleted");
+  if (row.trimmed) co_return std::unexpected(content_gone(row));
+  if (offset > 0 || size < row.size_bytes) pin_read(file, row.version);
   if (offset > row.size_bytes) {
     co_return fail(Code::kOutOfRange,
                    fmt::format("{}: {} is behind the end at {}", name_of(file), offset, row.size_bytes));
@@ -78,32 +64,19 @@ Task<Result<Bytes>> StoreEngine::read(FileId file, Version version, uint64_t off
   const StoredVersionRef stored = *loaded;
   const uint64_t end = std::min(row.size_bytes, offset + size);
   if (stored->is_inline()) co_return stored->inline_content.substr(offset, end - offset);
+  CO_ASSIGN_OR_RETURN(ChunkRun run, co_await chunk_run(stored, offset, end));
   Bytes result;
-  uint64_t begin_of_chunk = 0;
-  for (int i = 0; i < stored->record().chunks_size() && begin_of_chunk < end; ++i) {
-    const uint32_t chunk_size = stored->record().chunks(i).size();
-    const uint64_t from = std::max(offset, begin_of_chunk), to = std::min(end, begin_of_chunk + chunk_size);
-    if (from < to) {
-      CO_ASSIGN_OR_RETURN(Bytes chunk,
-                          co_await read_chunk(file, stored->hash(i), {stored->chunk_lsn(i), chunk_size}));
-      if (from == begin_of_chunk && to == begin_of_chunk + chunk_size && result.empty())
-        result = std::move(chunk);
-      else
-        result.append(chunk, from - begin_of_chunk, to - from);
-    }
-    begin_of_chunk += chunk_size;
+  uint64_t begin_of_chunk = run.begin;
+  for (const auto& ref : run.chunks) {
+    const uint64_t from = std::max(offset, begin_of_chunk), to = std::min(end, begin_of_chunk + ref.size);
+    CO_ASSIGN_OR_RETURN(Bytes chunk, co_await read_chunk(file, ref));
+    if (to - from == ref.size && result.empty())
+      result = std::move(chunk);
+    else
+      result.append(chunk, from - begin_of_chunk, to - from);
+    begin_of_chunk += ref.size;
   }
   co_return result;
-}
-
-Task<Result<std::vector<ChunkRefInfo>>> StoreEngine::chunks(FileId file, Version version) {
-  CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version));
-  CO_ASSIGN_OR_RETURN(StoredVersionRef stored, co_await load(row.lsn, 0));
-  std::vector<ChunkRefInfo> chunks;
-  for (int i = 0; i < stored->record().chunks_size(); ++i) {
-    chunks.push_back({stored->hash(i), stored->record().chunks(i).size()});
-  }
-  co_return chunks;
 }
 
 std::vector<Version> StoreEngine::divergent(FileId file) {

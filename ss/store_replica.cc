@@ -15,7 +15,6 @@ using namespace std::chrono_literals;
 // Of versions in one reply, about; a single one may be larger.
 constexpr uint64_t kFetchBytesMax = 4 << 20;
 constexpr size_t kAncestorsMax = 64;
-constexpr uint64_t kBufferedMax = 16 << 20;
 // A replicated chunk that no version asked for so long is forgotten.
 constexpr Duration kKeepChunks = 10min;
 
@@ -42,26 +41,46 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, ui
     fetched.set_outcome(wire::FetchedFile::GONE);
     co_return fetched;
   }
-  std::vector<Lsn> chain;
-  while (row && row->version != from) {
-    chain.push_back(row->lsn);
+  struct Link {
+    VersionRow row;
+    std::optional<Version> onto;  // Of one whose parent is gone: what is left before it.
+  };
+  std::vector<Link> chain;
+  bool reached = false;
+  while (row && row->version != from && !reached) {
+    chain.push_back({*row, {}});
+    reached = !from && !row->parent;
     if (!row->parent) break;
-    CO_ASSIGN_OR_RETURN(row, index_->version(file, row->parent));
+    CO_ASSIGN_OR_RETURN(auto parent, index_->version(file, row->parent));
+    if (!parent) {
+      CO_ASSIGN_OR_RETURN(parent, index_->older(file, row->version));
+      // What a half may lack is never taken from between, so this goes to one that has nothing.
+      chain.back().onto = parent ? parent->version : Version{};
+      if (from && parent && parent->version < from) parent.reset();
+      reached = !from && !parent;
+    }
+    row = std::move(parent);
   }
-  const bool reached = row && (row->version == from || (!from && !row->parent));
+  reached = reached || (row && row->version == from);
   if (!reached) {
     fetched.set_outcome(row ? wire::FetchedFile::NOT_A_DESCENDANT : wire::FetchedFile::GONE);
     co_return fetched;
   }
-  for (auto lsn = chain.rbegin(); lsn != chain.rend(); ++lsn) {
+  for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
     // A reply brings at least one version, so whoever asks again comes to an end.
     if (*bytes_used >= bytes_max) {
       fetched.set_outcome(wire::FetchedFile::NOT_YET);
       co_return fetched;
     }
-    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(*lsn, kInlineSizeMax));
-    *bytes_used += version->memory_bytes();
-    *fetched.add_versions() = version->to_wire();
+    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(link->row.lsn, kInlineSizeMax));
+    *bytes_used += link->row.trimmed ? 1024 : version->memory_bytes();
+    auto* record = fetched.add_versions();
+    *record = version->to_wire();
+    if (link->row.trimmed) strip_content(*record);
+    if (link->onto) {
+      *record->mutable_parent() = version_to_wire(*link->onto);
+      record->set_parent_trimmed(true);
+    }
   }
   co_return fetched;
 }
@@ -81,18 +100,9 @@ Task<Result<Bytes>> StoreEngine::fetch_chunk(wire::FetchChunkRequest request) {
   const FileId file{request.file_id()};
   ChunkHash hash;
   if (!parse_chunk_hash(request.hash(), hash)) co_return fail(Code::kInvalid, "no chunk hash");
-  auto place = pins_.find(file, hash);
-  if (!place) {
-    CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version_from_wire(request.version())));
-    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(row.lsn, 0));
-    for (int i = 0; i < version->record().chunks_size() && !place; ++i) {
-      if (version->record().chunks(i).hash() == request.hash()) {
-        place = ChunkPlace{version->chunk_lsn(i), version->record().chunks(i).size()};
-      }
-    }
-  }
+  CO_ASSIGN_OR_RETURN(auto place, place_of(file, hash));
   if (!place) co_return fail(Code::kNotFound, fmt::format("{}: no chunk {}", name_of(file), hash.to_hex()));
-  co_return co_await read_chunk(file, hash, *place);
+  co_return co_await read_chunk(file, {hash, place->size});
 }
 
 // What is here is also kept findable until the versions that name it come.
@@ -100,27 +110,11 @@ Task<Result<wire::MissingChunksReply>> StoreEngine::missing_chunks(wire::Missing
   const FileId file{request.file_id()};
   const Instant now = env_.clock.now();
   pins_.forget_idle(now);
-  std::map<ChunkHash, ChunkPlace> known;
-  CO_ASSIGN_OR_RETURN(StoredVersionRef head, co_await load_head(file));
-  for (int i = 0; head && i < head->record().chunks_size(); ++i) {
-    known[head->hash(i)] = {head->chunk_lsn(i), head->record().chunks(i).size()};
-  }
-  if (Version source = version_from_wire(request.source())) {
-    CO_ASSIGN_OR_RETURN(auto row, index_->version(file, source));
-    StoredVersionRef taken;
-    if (row) {
-      CO_ASSIGN_OR_RETURN(taken, co_await load(row->lsn, 0));
-    }
-    for (int i = 0; taken && i < taken->record().chunks_size(); ++i) {
-      known[taken->hash(i)] = {taken->chunk_lsn(i), taken->record().chunks(i).size()};
-    }
-  }
   wire::MissingChunksReply reply;
   for (int i = 0; i < request.hashes_size(); ++i) {
     ChunkHash hash;
     if (!parse_chunk_hash(request.hashes(i), hash)) co_return fail(Code::kInvalid, "no chunk hash");
-    auto place = pins_.find(file, hash);
-    if (auto found = known.find(hash); !place && found != known.end()) place = found->second;
+    CO_ASSIGN_OR_RETURN(auto place, place_of(file, hash));
     if (place)
       pins_.keep(file, hash, *place, now + kKeepChunks);
     else
@@ -133,23 +127,15 @@ Task<Status> StoreEngine::store_chunk(FileId file, ChunkHash hash, Bytes content
   if (content.empty() || content.size() > kChunkSizeMax)
     co_return fail(Code::kInvalid, "a chunk has 1 byte to 1 MiB");
   CO_RETURN_IF_ERROR(has_room());
-  auto hashed = co_await hash_chunks(std::move(content));
+  auto hashed = co_await hash_chunks(std::move(content), /*whole=*/true);
   if (hashed[0].hash != hash)
     co_return fail(Code::kCorrupt, name_of(file) + ": a chunk arrived that has another hash");
   co_await log_->room(kBufferedMax);
   const Instant until = env_.clock.now() + kKeepChunks;
   pins_.forget_idle(env_.clock.now());
-  if (auto place = pins_.find(file, hash)) {
-    pins_.keep(file, hash, *place, until);
-    co_return Status{};
-  }
-  const auto size = static_cast<uint32_t>(hashed[0].bytes.size());
-  auto placed = std::make_shared<Lsn>();
-  *placed = append_chunk(file, std::move(hashed[0]), [this, file, hash, placed](const Status& status) {
-    if (!status) pins_.drop(file, hash, *placed);
-  });
   // Durable with its version at the latest, as in stage().
-  pins_.keep(file, hash, {*placed, size}, until);
+  CO_ASSIGN_OR_RETURN(ChunkPlace place, store_once(file, std::move(hashed[0]), nullptr));
+  pins_.keep(file, hash, place, until);
   co_return Status{};
 }
 
@@ -163,10 +149,6 @@ Task<Result<wire::ApplyOutcome>> StoreEngine::apply_version(wire::VersionRecord 
   stored->inline_content = std::move(*record.mutable_inline_content());
   record.clear_inline_content();
 
-  StoredVersionRef before;
-  if (record.chunks_size() > 0) {
-    CO_ASSIGN_OR_RETURN(before, co_await load_head(file));
-  }
   // From here on nothing waits.
   CO_RETURN_IF_ERROR(record.kind() == wire::CHANGE_DELETE ? writable() : has_room());
   CO_ASSIGN_OR_RETURN(Head head, head_of(file));
@@ -183,27 +165,21 @@ Task<Result<wire::ApplyOutcome>> StoreEngine::apply_version(wire::VersionRecord 
                                  known ? "; it was set aside" : ""));
     co_return outcome;
   }
-  std::map<ChunkHash, ChunkPlace> of_parent;
-  for (int i = 0; before && before->version() == parent && i < before->record().chunks_size(); ++i) {
-    of_parent[before->hash(i)] = {before->chunk_lsn(i), before->record().chunks(i).size()};
-  }
   uint64_t size = stored->inline_content.size(), new_bytes = size;
+  // Under a list chunk that is here everything is.
   for (const auto& chunk : record.chunks()) {
-    ChunkHash hash;
-    if (!parse_chunk_hash(chunk.hash(), hash)) co_return fail(Code::kInvalid, "no chunk hash");
-    auto place = pins_.find(file, hash);
-    auto shared = of_parent.find(hash);
-    if (!place && shared != of_parent.end()) place = shared->second;
-    if (!place || place->size != chunk.size()) {
+    ChunkRefInfo ref;
+    if (!chunk_ref_from_wire(chunk, record.list_level(), ref)) co_return fail(Code::kInvalid, "no chunk of a list");
+    CO_ASSIGN_OR_RETURN(auto place, place_of(file, ref.hash));
+    if (!place || place->size != ref.size) {
       outcome.set_outcome(wire::ApplyOutcome::CHUNK_MISSING);
-      outcome.set_text(name_of(file) + ": chunk " + hash.to_hex() + " is not here");
+      outcome.set_text(name_of(file) + ": chunk " + ref.hash.to_hex() + " is not here");
       co_return outcome;
     }
-    size += chunk.size();
-    if (shared == of_parent.end()) new_bytes += chunk.size();
-    stored->local.add_chunk_lsns(number(place->lsn));
+    size += ref.file_bytes();
+    if (place->lsn > head.lsn) new_bytes += ref.size;
   }
-  if (size != record.size_bytes() || record.chunks_size() > static_cast<int>(kChunksMax)) {
+  if ((size != record.size_bytes() && !(size == 0 && record.trimmed())) || record.chunks_size() > kRecordChunksMax) {
     co_return fail(Code::kInvalid, name_of(file) + ": a version whose parts do not add up to its size");
   }
   stored->local.set_new_bytes(new_bytes);
@@ -311,11 +287,17 @@ Result<std::vector<Version>> StoreEngine::behind(FileId file, Version keep) {
     }
     versions.push_back(at);
     at = row->parent;
+    if (keep || !at) continue;
+    // Everything goes: also what is left behind a gap that retention made.
+    ASSIGN_OR_RETURN(auto parent, index_->version(file, at));
+    if (parent) continue;
+    ASSIGN_OR_RETURN(parent, index_->older(file, row->version));
+    at = parent ? parent->version : Version{};
   }
   return versions;
 }
 
-Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Version keep) {
+Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Version keep, bool rescued) {
   auto flush = log_->flush();
   CO_RETURN_IF_ERROR(co_await flush);
   wire::SetAsideDone done;
@@ -324,10 +306,17 @@ Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Versio
   if (!object) co_return done;
   CO_ASSIGN_OR_RETURN(std::string name, co_await name_at(object->name_lsn));
   done.set_name(name);
+  co_await not_trimming(file);
   StoredVersionRef kept;
   if (keep) {
     CO_ASSIGN_OR_RETURN(VersionRow row, durable_row(file, keep));
-    CO_ASSIGN_OR_RETURN(kept, co_await load(row.lsn, kInlineSizeMax));
+    // Without its content it can be no head: the other half's comes as a whole.
+    if (row.trimmed) keep = {};
+    if (keep) {
+      CO_ASSIGN_OR_RETURN(kept, co_await load(row.lsn, kInlineSizeMax));
+      CO_ASSIGN_OR_RETURN(bool stays, content_stays(file, keep));
+      if (!stays) co_return fail(Code::kUnavailable, name_of(file) + ": is being trimmed; try again");
+    }
   }
   // From here to the append nothing waits.
   CO_ASSIGN_OR_RETURN(auto versions, behind(file, keep));
@@ -337,11 +326,12 @@ Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Versio
   *aside.mutable_keep() = version_to_wire(keep);
   for (Version version : versions) *aside.add_versions() = *done.add_versions() = version_to_wire(version);
   aside.set_time_us(env_.clock.wall().time_since_epoch().count());
+  aside.set_rescued(rescued);
   OpenFile& open = open_[file];
   open.head = kept;
   ++open.in_flight;
   auto appended =
-      append_record(RecordType::kAside, aside.SerializeAsString(), {{}, AsideRow{file, keep, versions}});
+      append_record(RecordType::kAside, aside.SerializeAsString(), {{}, AsideRow{file, keep, versions, rescued}});
   CO_RETURN_IF_ERROR(co_await appended);
   co_return done;
 }
@@ -351,8 +341,55 @@ Task<Result<wire::SetAsideReply>> StoreEngine::set_aside(wire::SetAsideRequest r
   wire::SetAsideReply reply;
   for (const auto& item : request.items()) {
     CO_ASSIGN_OR_RETURN(*reply.add_files(),
-                        co_await set_aside_file(FileId{item.file_id()}, version_from_wire(item.keep())));
+                        co_await set_aside_file(FileId{item.file_id()}, version_from_wire(item.keep()), item.rescued()));
   }
+  reply.set_lsn(number(log_->durable_end()));
+  co_return reply;
+}
+
+// Appends it; does not wait for it to be durable. Its chunks were brought before, and are pinned.
+Status StoreEngine::keep_version_aside(wire::VersionRecord record) {
+  const FileId file{record.file_id()};
+  ASSIGN_OR_RETURN(auto known, index_->version(file, version_from_wire(record.version())));
+  if (known) return {};
+  auto stored = std::make_shared<StoredVersion>();
+  stored->inline_content = std::move(*record.mutable_inline_content());
+  record.clear_inline_content();
+  uint64_t size = stored->inline_content.size();
+  for (const auto& chunk : record.chunks()) {
+    ChunkRefInfo ref;
+    if (!chunk_ref_from_wire(chunk, record.list_level(), ref)) return fail(Code::kInvalid, "no chunk of a list");
+    ASSIGN_OR_RETURN(auto place, place_of(file, ref.hash));
+    if (!place || place->size != ref.size) return fail(Code::kNotFound, name_of(file) + ": chunk " + ref.hash.to_hex() + " is not here");
+    if (stored->inline_content.empty()) size += ref.file_bytes();
+  }
+  if ((size != record.size_bytes() && !(size == 0 && record.trimmed())) || record.chunks_size() > kRecordChunksMax) {
+    return fail(Code::kInvalid, name_of(file) + ": a version whose parts do not add up to its size");
+  }
+  stored->local.set_aside(true);
+  *stored->local.mutable_version() = std::move(record);
+  LogEntry entry{static_cast<uint32_t>(RecordType::kVersion), stored->local.SerializeAsString(), stored->inline_content, {}};
+  stored->lsn = log_->append(std::move(entry), [this, stored](const Status& status) {
+    if (!status) return;
+    VersionRow row = version_row(stored->local);
+    row.lsn = stored->lsn;
+    row.end = stored->end;
+    feed_index({stored->end, std::move(row)});
+  });
+  stored->end = log_->end();
+  return {};
+}
+
+Task<Result<wire::KeepAsideReply>> StoreEngine::keep_aside(wire::KeepAsideRequest request) {
+  CO_RETURN_IF_ERROR(writable());
+  CO_RETURN_IF_ERROR(has_room());
+  // What is on its way is found by its number once it is durable.
+  auto flush = log_->flush();
+  CO_RETURN_IF_ERROR(co_await flush);
+  for (auto& version : *request.mutable_versions()) CO_RETURN_IF_ERROR(keep_version_aside(std::move(version)));
+  auto durable = log_->flush();
+  CO_RETURN_IF_ERROR(co_await durable);
+  wire::KeepAsideReply reply;
   reply.set_lsn(number(log_->durable_end()));
   co_return reply;
 }

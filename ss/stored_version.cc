@@ -4,10 +4,12 @@
 
 namespace understudy {
 
-ChunkHash StoredVersion::hash(int index) const {
-  ChunkHash hash;
-  CHECK(parse_chunk_hash(record().chunks(index).hash(), hash));
-  return hash;
+ChunkRefs StoredVersion::top() const {
+  ChunkRefs refs(record().chunks_size());
+  for (size_t i = 0; i < refs.size(); ++i) {
+    CHECK(chunk_ref_from_wire(record().chunks(static_cast<int>(i)), list_level(), refs[i]));
+  }
+  return refs;
 }
 
 wire::VersionRecord StoredVersion::to_wire() const {
@@ -23,12 +25,12 @@ Result<StoredVersionRef> decode_stored_version(LogRecord record) {
   bool whole = RecordType{record.type} == RecordType::kVersion && stored->local.ParseFromString(record.head);
   if (whole) {
     uint64_t size = record.body.size();
-    whole = stored->local.chunk_lsns_size() == stored->record().chunks_size();
     for (const auto& chunk : stored->record().chunks()) {
-      whole = whole && chunk.hash().size() == sizeof(ChunkHash) && chunk.size() > 0;
-      size += chunk.size();
+      ChunkRefInfo ref;
+      whole = whole && chunk_ref_from_wire(chunk, stored->list_level(), ref);
+      size += ref.file_bytes();
     }
-    whole = whole && size == stored->record().size_bytes();
+    whole = whole && (size == stored->record().size_bytes() || (size == 0 && stored->record().trimmed()));
   }
   if (!whole) return fail(Code::kCorrupt, fmt::format("the record at {} is no version", number(record.lsn)));
   stored->inline_content = std::move(record.body);

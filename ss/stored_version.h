@@ -27,8 +27,9 @@ struct StoredVersion {
   Version parent() const { return version_from_wire(record().parent()); }
   bool deleted() const { return record().kind() == wire::CHANGE_DELETE; }
   bool is_inline() const { return record().chunks_size() == 0; }
-  Lsn chunk_lsn(int index) const { return Lsn{local.chunk_lsns(index)}; }
-  ChunkHash hash(int index) const;
+  uint32_t list_level() const { return record().list_level(); }
+  // The top of the list of chunks: of the file's own at level 0, else of list chunks.
+  ChunkRefs top() const;
   // As it travels between halves.
   wire::VersionRecord to_wire() const;
   // About what it takes in memory.

@@ -36,6 +36,7 @@ class TextIndex {
 
   // For tests.
   uint64_t bytes_scanned() const { return bytes_scanned_; }
+  uint64_t bytes_held() const { return chunks_.bytes + texts_.bytes; }
 
  private:
   // A version as a row of scanned parts.

@@ -6,7 +6,7 @@ Uploads::Uploads(Env& env, FileStore* store, Duration idle_limit)
     : env_(env), store_(store), idle_limit_(idle_limit) {}
 
 void Uploads::unpin(FileId file, const std::map<uint64_t, ChunkRefInfo>& chunks) {
-  std::vector<ChunkRefInfo> all;
+  ChunkRefs all;
   all.reserve(chunks.size());
   for (const auto& [index, chunk] : chunks) all.push_back(chunk);
   if (!all.empty()) store_->unpin(file, all);
@@ -80,8 +80,8 @@ Uploads::Taken::~Taken() {
   if (uploads_) uploads_->unpin(file_, chunks_);
 }
 
-std::vector<ChunkRefInfo> Uploads::Taken::chunks() const {
-  std::vector<ChunkRefInfo> all;
+ChunkRefs Uploads::Taken::chunks() const {
+  ChunkRefs all;
   all.reserve(chunks_.size());
   for (const auto& [index, chunk] : chunks_) all.push_back(chunk);
   return all;

@@ -38,7 +38,7 @@ class Uploads {
     Taken(Taken&& other) noexcept;
     Taken& operator=(Taken&&) = delete;
     ~Taken();
-    std::vector<ChunkRefInfo> chunks() const;
+    ChunkRefs chunks() const;
     void put_back();
 
    private:

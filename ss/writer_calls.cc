@@ -12,12 +12,17 @@ constexpr Duration kLooksTogether = std::chrono::milliseconds(20);
 
 }  // namespace
 
-Task<Result<Reply>> ClientCalls::edit_open(Peer* peer, Bytes message) {
-  wire::EditOpenRequest request;
-  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
+Task<Result<Reply>> ClientCalls::edit_open(Peer* peer, wire::EditOpenRequest request, Asker asker) {
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
   CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(FileId{request.file_id()}));
+  FileId file{request.file_id()};
+  request.set_user(asker.user);
   CO_ASSIGN_OR_RETURN(auto reply, co_await state_->edits.open(client(peer).id, std::move(request)));
+  // Access may have been taken away while the file was read.
+  if (auto counts = state_->guard.still_counts(file, asker.access_generation); !counts) {
+    state_->edits.abort(client(peer).id, reply.session());
+    co_return std::unexpected(counts.error());
+  }
   watch(peer);
   co_return make_reply(reply);
 }
@@ -29,16 +34,7 @@ Task<Result<Reply>> ClientCalls::edit_insert(ConnectionId owner, Bytes message) 
   co_return make_reply(reply);
 }
 
-Task<Result<Reply>> ClientCalls::edit_commit(ConnectionId owner, Bytes message) {
-  wire::EditCommitRequest request;
-  if (!request.ParseFromString(message)) co_return fail(Code::kInvalid, "the message is damaged");
-  if (request.file_id() == 0) {
-    FileId file = state_->edits.file_of(owner, request.session());
-    if (file == kNoFile) {
-      co_return fail(Code::kConflict, "this WRITE is over and changed nothing; open it again");
-    }
-    request.set_file_id(number(file));
-  }
+Task<Result<Reply>> ClientCalls::edit_commit(ConnectionId owner, wire::EditCommitRequest request) {
   CO_RETURN_IF_ERROR(check_change_ids(request.file_id(), request.request()));
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
   Change change{.file = FileId{request.file_id()},
@@ -55,7 +51,6 @@ Task<Result<Reply>> ClientCalls::edit_abort(ConnectionId owner, Bytes message) {
   state_->edits.abort(owner, request.session());
   co_return make_reply(wire::Done());
 }
-
 
 // ---- Who is still there ---------------------------------------------------------------
 

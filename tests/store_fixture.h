@@ -20,7 +20,7 @@ class StoreOnHost {
   // The error that opening gave, if it did.
   Status open() {
     opened_ = std::make_shared<Opened>();
-    process_ = &world_.start(host_, "store", [opened = opened_](Env& env) { return live(env, opened); });
+    process_ = &world_.start(host_, "store", [opened = opened_, options = options](Env& env) { return live(env, opened, options); });
     world_.run_until([&] { return opened_->done || !process_->alive(); }, std::chrono::minutes(1));
     if (opened_->store) return {};
     return std::unexpected(opened_->error.value_or(Error{Code::kUnavailable, "the process died"}));
@@ -75,6 +75,9 @@ class StoreOnHost {
   std::string remove(uint64_t file, uint64_t request = 0) {
     return told(await(opened_->store->remove(change(file, request))));
   }
+  std::string undelete(uint64_t file, uint64_t request = 0) {
+    return told(await(opened_->store->undelete(change(file, request))));
+  }
   std::string undo(uint64_t file, uint64_t request = 0) {
     return told(await(opened_->store->undo(change(file, request))));
   }
@@ -117,10 +120,12 @@ class StoreOnHost {
     }
     return text + (reply->more() ? ", ..." : "");
   }
-  std::string upload(uint64_t file, const Bytes& content, bool append = false) {
-    std::vector<ChunkRefInfo> chunks;
-    for (size_t at = 0; at < content.size(); at += kChunkSizeMax) {
-      auto chunk = await(opened_->store->stage(FileId{file}, content.substr(at, kChunkSizeMax)));
+  // In full chunks, or cut by content as a client does.
+  std::string upload(uint64_t file, const Bytes& content, bool append = false, bool by_content = false) {
+    ChunkRefs chunks;
+    for (size_t at = 0; at < content.size(); at += chunks.back().size) {
+      const size_t size = by_content ? cut_chunk(BytesView(content).substr(at)) : kChunkSizeMax;
+      auto chunk = await(opened_->store->stage(FileId{file}, content.substr(at, size)));
       if (!chunk) return std::string(code_name(chunk.error().code));
       chunks.push_back(*chunk);
     }
@@ -150,6 +155,7 @@ class StoreOnHost {
   }
 
   uint64_t epoch = 3;
+  FileStoreOptions options{.folder = "/data", .may_append = nullptr};
 
  private:
   struct Opened {
@@ -162,9 +168,9 @@ class StoreOnHost {
     std::shared_ptr<Opened> opened;
     ~Living() { opened->store.reset(); }
   };
-  static Task<void> live(Env& env, std::shared_ptr<Opened> opened) {
+  static Task<void> live(Env& env, std::shared_ptr<Opened> opened, FileStoreOptions options) {
     Living living{opened};
-    auto store = co_await FileStore::open(env, {"/data", nullptr});
+    auto store = co_await FileStore::open(env, options);
     opened->done = true;
     if (!store) {
       opened->error = store.error();

@@ -15,6 +15,8 @@
 #include <map>
 #include <set>
 
+#include "common/tls/certificates.h"
+#include "common/tls/tls_net.h"
 #include "common/uv/uv_runtime.h"
 #include "tests/sim/real_processes.h"
 #include "tests/sim/run_clients.h"
@@ -45,7 +47,7 @@ std::string first_line(const std::string& path) {
 class Round {
  public:
   Round(UvRuntime* runtime, RealProcesses* processes, RunScript script)
-      : env_(runtime->env()), processes_(processes), script_(std::move(script)), tasks_(env_.executor) {
+      : tls_(runtime->env(), &credentials_), env_(tls_.env()), processes_(processes), script_(std::move(script)), tasks_(env_.executor) {
     record_.now = [this] { return env_.clock.now(); };
     if (std::getenv("CHAOS_LOG") != nullptr) {
       begun_ = env_.clock.now();
@@ -77,8 +79,8 @@ class Round {
 
  private:
   struct Client {
-    Client(Env& env, RunRecord* record, size_t number, Address name_node)
-        : session(env, {.name_nodes = {std::move(name_node)}, .user = "client" + std::to_string(number)}),
+    Client(Env& env, RunRecord* record, size_t number, client::SessionOptions options)
+        : session(env, std::move(options)),
           client(env, &session, record, number) {}
     client::Session session;
     RunClient client;
@@ -86,14 +88,14 @@ class Round {
 
   Task<Status> play() {
     CO_RETURN_IF_ERROR(co_await start_all());
-    operator_ = std::make_unique<client::Session>(env_, client::SessionOptions{.name_nodes = {name_node_}, .timeout = 2s});
+    operator_ = std::make_unique<client::Session>(env_, options(2s));
     CO_RETURN_IF_ERROR(co_await until_in_sync("before the first fault"));
     std::vector<std::vector<Step>> steps(script_.scene.clients);
     for (const Step& step : script_.steps) {
       if (step.client >= 0) steps[static_cast<size_t>(step.client)].push_back(step);
     }
     for (size_t i = 0; i < steps.size(); ++i) {
-      clients_.push_back(std::make_unique<Client>(env_, &record_, i, name_node_));
+      clients_.push_back(std::make_unique<Client>(env_, &record_, i, options(30s)));
       if (!co_await clients_.back()->client.prepare()) co_return fail(Code::kUnavailable, "no folders can be made");
       tasks_.spawn(clients_.back()->client.run(std::move(steps[i])));
     }
@@ -116,12 +118,20 @@ class Round {
     co_return Status{};
   }
 
+  // Everybody is the administrator that the cluster began with.
+  client::SessionOptions options(Duration timeout) const {
+    client::SessionOptions options{.name_nodes = {name_node_}};
+    std::ifstream(processes_->folder("nm") + "/admin-credentials") >> options.user >> options.password;
+    options.timeout = timeout;
+    return options;
+  }
+
   std::vector<std::string> arguments(const std::string& name) const {
     if (name == "nm") {
       Address listen = name_node_.empty() ? processes_->host(name) + ":0" : name_node_;
       return {"--listen", listen, "--heartbeat-interval", render_duration(script_.scene.heartbeat)};
     }
-    return {"--name", name, "--nm", name_node_, "--listen", processes_->host(name) + ":0"};
+    return {"--name", name, "--nm", name_node_, "--listen", processes_->host(name) + ":0", "--join-token", processes_->folder("nm") + "/join-token"};
   }
   void start(const std::string& name) {
     Status started = processes_->start(name, arguments(name));
@@ -135,6 +145,11 @@ class Round {
       if (env_.clock.now() > end || !processes_->runs("nm")) co_return fail(Code::kUnavailable, "the name node does not start");
       co_await sleep_for(env_, kLookAgain);
     }
+    std::ifstream file(processes_->folder("nm") + "/ca.pem");
+    CO_ASSIGN_OR_RETURN(auto authorities, parse_pem_certificates(std::string(std::istreambuf_iterator<char>(file), {})));
+    TlsMaterial believed;
+    believed.authorities = std::move(authorities);
+    CO_RETURN_IF_ERROR(credentials_.set(std::move(believed)));
     for (const std::string& name : server_names(script_.scene)) start(name);
     co_return Status{};
   }
@@ -307,7 +322,9 @@ class Round {
     }
   }
 
-  Env& env_;
+  TlsCredentials credentials_;
+  TlsNet tls_;
+  Env env_;
   RealProcesses* processes_;
   const RunScript script_;
   RunRecord record_;

@@ -161,6 +161,7 @@ class ClientTest : public testing::Test {
     cluster_.location.set_file_id(7);
     cluster_.location.set_kind(wire::KIND_FILE);
     cluster_.location.set_pair("ss1");
+    cluster_.location.set_right(wire::RIGHT_OWN);
     acts("ss1", 1);
     SessionOptions options;
     options.name_nodes = {"nm:7000"};
@@ -366,6 +367,9 @@ class PiecesConsole : public Console {
   bool write(Stream, std::string_view) override { return true; }
   Task<Status> write_result(Env&, Bytes) override { co_return Status{}; }
   bool on_terminal(Stream) const override { return false; }
+  Task<Result<std::string>> read_secret(Env&, std::string, std::string) override {
+    co_return fail(Code::kInvalid, "nobody to ask");
+  }
 
  private:
   std::vector<Bytes> pieces_;

@@ -220,15 +220,15 @@ TEST_F(DocumentTest, whole_file_changes_wait_for_open_sentences) {
   open(1, 0);
   EXPECT_FALSE(locks_.may_replace(FileId{7}));
   EXPECT_TRUE(locks_.may_replace(FileId{8}));
-  EXPECT_TRUE(locks_.may_append(FileId{7}));
+  EXPECT_TRUE(locks_.may_append(FileId{7}, file_.size(), ' '));
   open(2, 1);
-  EXPECT_FALSE(locks_.may_append(FileId{7}));
+  EXPECT_FALSE(locks_.may_append(FileId{7}, file_.size(), ' '));
   EXPECT_EQ(locks_.list(FileId{7}).size(), 2u);
   locks_.touch(WriteId{2}, Instant(std::chrono::minutes(5)));
   EXPECT_EQ(locks_.expire(Instant(std::chrono::minutes(11))), std::vector{WriteId{1}});
   EXPECT_EQ(open(3, 0), kDone);
   EXPECT_TRUE(locks_.release(WriteId{2}));
-  EXPECT_TRUE(locks_.may_append(FileId{7}));
+  EXPECT_TRUE(locks_.may_append(FileId{7}, file_.size(), ' '));
 }
 
 }  // namespace

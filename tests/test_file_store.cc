@@ -70,14 +70,17 @@ TEST_F(FileStoreTest, BigContents) {
   EXPECT_EQ(ss_.upload(1, big), "3.1");
   EXPECT_TRUE(ss_.get(1) == big);
   EXPECT_EQ(ss_.range(1, (1 << 20) - 10, 20), big.substr((1 << 20) - 10, 20));
-  // The last chunk is written again, the others are shared.
+  // Behind chunks that are full nothing is written again.
   const Bytes more = some_bytes(2, 900'000);
   EXPECT_EQ(ss_.append(1, more), "3.2");
   EXPECT_TRUE(ss_.get(1) == big + more);
   EXPECT_TRUE(ss_.get(1, {Epoch{3}, 1}) == big);
   auto chunks = ss_.await(ss_->chunks(FileId{1}, {})).value();
-  EXPECT_EQ(chunks.size(), 5u);
-  EXPECT_EQ(chunks[3].size, kChunkSizeMax);
+  uint64_t size = 0;
+  for (size_t i = 0; i < chunks.size(); size += chunks[i++].size) {
+    if (i < 3) EXPECT_EQ(chunks[i].size, kChunkSizeMax);
+  }
+  EXPECT_EQ(size, big.size() + more.size());
   EXPECT_EQ(ss_.upload(1, big, /*append=*/true), "3.3");
   EXPECT_TRUE(ss_.get(1) == big + more + big);
   // Small ones grow out of their record, and an upload goes behind one.
@@ -90,6 +93,71 @@ TEST_F(FileStoreTest, BigContents) {
   EXPECT_EQ(ss_.told(ss_.await(ss_->commit(ss_.change(4), {{chunk_hash("x"), 1}}, false))), "NOT_FOUND");
   expect_rebuilt_equal();
   EXPECT_TRUE(ss_.get(1) == big + more + big);
+}
+
+TEST_F(FileStoreTest, AChangeOfABigFileWritesWhatChanged) {
+  Bytes content = some_bytes(1, 12 << 20);
+  EXPECT_EQ(ss_.upload(1, content, false, /*by_content=*/true), "3.1");
+  auto written = [&, before = uint64_t{0}]() mutable {
+    const uint64_t now = number(ss_->durable_lsn());
+    return now - std::exchange(before, now);
+  };
+  written();
+  // All sent again with one byte more in the middle.
+  content.insert(5'000'000, "x");
+  EXPECT_EQ(ss_.upload(1, content, false, /*by_content=*/true), "3.2");
+  EXPECT_LT(written(), 2u << 20);
+  EXPECT_TRUE(ss_.get(1) == content);
+  // A byte behind it, and many: the chunks at the end stay few.
+  EXPECT_EQ(ss_.append(1, "y"), "3.3");
+  written();
+  EXPECT_EQ(ss_.append(1, "z"), "3.4");
+  EXPECT_LT(written(), 8u << 10);
+  content += "yz";
+  const size_t chunks = ss_.await(ss_->chunks(FileId{1}, {})).value().size();
+  for (int i = 0; i < 200; ++i) {
+    const Bytes line = some_bytes(i, 1000);
+    ASSERT_NE(ss_.append(1, line), "CORRUPT");
+    content += line;
+  }
+  EXPECT_LT(ss_.await(ss_->chunks(FileId{1}, {})).value().size(), chunks + 12);
+  EXPECT_TRUE(ss_.get(1) == content);
+  expect_rebuilt_equal();
+  EXPECT_TRUE(ss_.get(1) == content);
+}
+
+TEST_F(FileStoreTest, AFileOfManyChunks) {
+  // The list takes two levels.
+  constexpr int kChunks = 20'000;
+  ChunkRefs chunks;
+  Bytes content;
+  auto stage = [&](int i) {
+    const Bytes bytes = "chunk " + std::to_string(i) + "\n";
+    content += bytes;
+    chunks.push_back(ss_.await(ss_->stage(FileId{1}, bytes)).value());
+  };
+  for (int i = 0; i < kChunks; ++i) stage(i);
+  EXPECT_EQ(ss_.told(ss_.await(ss_->commit(ss_.change(1), chunks, false))), "3.1");
+  ss_->unpin(FileId{1}, chunks);
+  EXPECT_TRUE(ss_.get(1) == content);
+  const Bytes first = content;
+  EXPECT_EQ(ss_.range(1, 123'456, 5000), content.substr(123'456, 5000));
+  // Behind it, and in the middle: the lists are shared, so is their room.
+  const uint64_t before = number(ss_->durable_lsn());
+  EXPECT_EQ(ss_.append(1, "more\n"), "3.2");
+  content += "more\n";
+  EXPECT_LT(number(ss_->durable_lsn()) - before, 40u << 10);
+  EXPECT_TRUE(ss_.get(1) == content);
+  chunks.erase(chunks.begin() + 7000);
+  const uint64_t now = number(ss_->durable_lsn());
+  EXPECT_EQ(ss_.told(ss_.await(ss_->commit(ss_.change(1), chunks, false))), "3.3");
+  EXPECT_LT(number(ss_->durable_lsn()) - now, 60u << 10);
+  EXPECT_TRUE(ss_.await(ss_->chunks(FileId{1}, {})).value() == chunks);
+  EXPECT_EQ(ss_.undo(1), "3.4");
+  EXPECT_TRUE(ss_.get(1) == content);
+  EXPECT_TRUE(ss_.get(1, {Epoch{3}, 1}) == first);
+  expect_rebuilt_equal();
+  EXPECT_TRUE(ss_.get(1) == content);
 }
 
 TEST_F(FileStoreTest, KilledAndReopenedItHasWhatItAcknowledged) {

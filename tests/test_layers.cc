@@ -29,13 +29,16 @@ const std::vector<std::pair<std::string, Names>> kLayers = {
     {"common/env/", {"common/base/", "common/env/"}},
     {"common/wire/", {"common/base/", "common/env/", "common/wire/"}},
     {"common/uv/", {"common/base/", "common/env/", "common/uv/"}},
+    // Refuses a plaintext client in its own frames.
+    {"common/tls/", {"common/base/", "common/env/", "common/wire/", "common/tls/"}},
     {"common/sqlite/", {"common/base/", "common/env/", "common/sqlite/"}},
     {"common/segment_log/", {"common/base/", "common/env/", "common/segment_log/"}},
+    {"common/crypto/", {"common/base/", "common/env/", "common/wire/", "common/crypto/"}},
     {"common/", {"common/base/", "common/env/", "common/wire/"}},
     {"nm/core/", {"common/base/", "common/wire/", "nm/core/"}},
     {"ss/core/", {"common/base/", "common/wire/", "ss/core/"}},
-    {"nm/", {"common/base/", "common/env/", "common/wire/", "common/sqlite/", "common/segment_log/", "nm/"}},
-    {"ss/", {"common/base/", "common/env/", "common/wire/", "common/sqlite/", "common/segment_log/", "ss/"}},
+    {"nm/", {"common/base/", "common/env/", "common/wire/", "common/sqlite/", "common/segment_log/", "common/crypto/", "common/tls/", "nm/"}},
+    {"ss/", {"common/base/", "common/env/", "common/wire/", "common/sqlite/", "common/segment_log/", "common/crypto/", "common/tls/", "ss/"}},
     // The client's inspector reads every on-disk format, through the formats' own headers.
     {"client/", {"common/", "client/", "nm/raft_format.h", "ss/records.h"}},
 };
@@ -46,7 +49,7 @@ const std::vector<std::pair<std::string, std::string>> kOwners = {
     {"raft/", "nm/raft_[a-z_]*\\.(cc|h)"},
     {"sqlite3", "common/sqlite/[a-z_]*\\.cc|tests/sim/.*|tests/test_sim_vfs\\.cc"},
     {"uv.h", "common/uv/.*"},
-    {"openssl/", "common/base/chunk_hash\\.cc"},
+    {"openssl/", "common/base/chunk_hash\\.cc|common/crypto/.*|common/tls/[a-z_]*\\.(cc|h)"},
     {"xxhash.h", "common/base/checksum\\.cc"},
     {"spdlog/", "common/base/log\\.cc"},
     {"histedit.h", "client/line_editor\\.cc"},
@@ -59,7 +62,7 @@ const std::vector<std::pair<std::string, std::string>> kOwners = {
 // Where the system may be called: the two worlds, programs' mains, and the client's few files that start
 // servers, sit on a terminal or walk the user's own files.
 const std::string kSystemFiles = "common/uv/.*|tests/.*|bench/.*|(nm|ss|client)/main\\.cc|"
-                                 "client/(spawn|local_cluster|line_editor|local_io|console)\\.(cc|h)";
+                                 "client/(spawn|trusted|local_cluster|line_editor|local_io|console|credentials)\\.(cc|h)";
 const Names kSystemHeaders = {"unistd.h", "fcntl.h",   "signal.h", "csignal", "poll.h",  "dirent.h", "sys/",      "netinet/",
                               "arpa/",    "netdb.h",   "thread",   "mutex",   "future",  "iostream", "pthread.h", "linux/",
                               "spawn.h",  "termios.h", "random",   "atomic",  "condition_variable",  "filesystem", "fstream"};

@@ -1,6 +1,7 @@
 // A storage server in the simulator, with a name node that does as the test says.
 #include <gtest/gtest.h>
 
+#include "common/crypto/key_ring.h"
 #include "common/wire/call.h"
 #include "ss/storage_server.h"
 #include "ss/wire_convert.h"
@@ -12,6 +13,42 @@ namespace {
 using namespace std::chrono_literals;
 using sim::SimProcess;
 using sim::SimWorld;
+
+constexpr char kKey[] = "the key of this test's capabilities";
+constexpr int64_t kNow = int64_t{1'700'000'000} * 1'000'000;  // NM time.
+
+Bytes signed_capability(const wire::Capability& capability, std::string key = kKey) {
+  KeyRing ring("understudy capability", 16);
+  ring.set({{1, std::move(key)}});
+  return ring.sign(1, capability.SerializeAsString());
+}
+
+wire::Capability capability_for(uint64_t file, uint64_t epoch) {
+  wire::Capability capability;
+  capability.set_file_id(file);
+  capability.set_right(wire::RIGHT_WRITE);
+  capability.set_user("admin");
+  capability.set_access_generation(1);
+  capability.set_epoch(epoch);
+  capability.set_issued_us(kNow);
+  capability.set_expires_us(kNow + int64_t{3600} * 1'000'000);
+  auto* name = capability.mutable_name();
+  name->set_object_id(file);
+  name->set_kind(wire::KIND_FILE);
+  name->set_folder_id(1);
+  name->set_name("f" + std::to_string(file));
+  name->set_meta_version(3);
+  return capability;
+}
+
+// As whoever may do all.
+template <class Request>
+Request permitted(Request request) {
+  if constexpr (requires { request.mutable_capability(); }) {
+    if (request.capability().empty()) request.set_capability(signed_capability(capability_for(request.file_id(), request.epoch())));
+  }
+  return request;
+}
 
 // Registers everybody, answers heartbeats with the lease of `lease_epoch`, and
 // confirms announcements that go on where the last ended, as a name node does.
@@ -47,6 +84,10 @@ class ScriptedNameNode : public PeerHandler {
         reply.set_heartbeat_interval_ms(100);
         reply.set_failure_timeout_ms(1000);
         reply.set_pair("ss1");
+        reply.set_server_time_us(kNow);
+        auto* key = reply.add_capability_keys();
+        key->set_id(1);
+        key->set_secret(kKey);
         co_return make_reply(reply);
       }
       case wire::HEARTBEAT: {
@@ -79,7 +120,7 @@ class ScriptedNameNode : public PeerHandler {
         co_return make_reply(reply);
       }
       case wire::LEAVE:
-        ++leaves;
+        if (!parse_message<wire::LeaveRequest>(message)->hand_over()) ++leaves;
         co_return make_reply(wire::Done());
       default: co_return fail(Code::kInvalid, "?");
     }
@@ -197,7 +238,7 @@ class StorageServerTest : public ::testing::Test {
   }
   template <class Response, class Request>
   Result<Response> ask(Client& from, uint16_t type, const Request& request, Bytes body = {}) {
-    return world_.await(*from.process, call<Response>(from.peer.get(), type, request, 30s, std::move(body)));
+    return world_.await(*from.process, call<Response>(from.peer.get(), type, permitted(request), 30s, std::move(body)));
   }
   static std::string word(const Result<wire::VersionReply>& reply) {
     if (!reply) return std::string(code_name(reply.error().code));
@@ -228,7 +269,7 @@ class StorageServerTest : public ::testing::Test {
     request.set_length(kChunkSizeMax);
     *request.mutable_version() = to_wire(version);
     auto reply = world_.await(*client().process, receive(client().peer->call(
-                                                     wire::READ, request.SerializeAsString(), {}, 10s)));
+                                                     wire::READ, permitted(request).SerializeAsString(), {}, 10s)));
     if (!reply) return std::string(code_name(reply.error().code));
     EXPECT_EQ(reply->message.linearizable(), epoch != 0);
     return reply->body;
@@ -336,7 +377,7 @@ TEST_F(StorageServerTest, ALeaseThatRunsOutDuringASlowSyncIsNotAcknowledgedUnder
 TEST_F(StorageServerTest, ARepeatInFlightWaitsForTheFirstAnswer) {
   serve(7);
   world_.host("ss1").disk.set_latency({1ms, 1ms}, {300ms, 300ms}, {1ms, 1ms});
-  auto bytes = put_request(kFile, 7, 1).SerializeAsString();
+  auto bytes = permitted(put_request(kFile, 7, 1)).SerializeAsString();
   auto first = client().peer->call(wire::PUT, bytes, "one", 10s);
   auto repeat = client().peer->call(wire::PUT, bytes, "one", 10s);
   world_.run_for(2s);
@@ -591,6 +632,7 @@ TEST_F(StorageServerTest, ASmallEditOfABigFileCostsAboutAChunk) {
   ASSERT_TRUE(ask<wire::EditInsertReply>(client(), wire::EDIT_INSERT, insert));
   wire::EditCommitRequest done;
   done.set_session(opened->session());
+  done.set_file_id(kFile);
   done.set_epoch(7);
   done.mutable_request()->set_client(9);
   done.mutable_request()->set_sequence(2);
@@ -603,7 +645,7 @@ TEST_F(StorageServerTest, ASmallEditOfABigFileCostsAboutAChunk) {
   tail.set_offset(2 * kChunkSizeMax - 1);
   tail.set_length(100);
   auto reply = world_.await(*client().process,
-                            receive(client().peer->call(wire::READ, tail.SerializeAsString(), {}, 10s)));
+                            receive(client().peer->call(wire::READ, permitted(tail).SerializeAsString(), {}, 10s)));
   ASSERT_TRUE(reply);
   EXPECT_EQ(reply->body, "z. Last words.");
 }

@@ -37,23 +37,29 @@ class StoreReplicaTest : public testing::Test {
   int replicate(StoreOnHost& from, StoreOnHost& to, uint64_t file, Version behind = {}) {
     int chunks = 0;
     for (const auto& version : fetch(from, file, behind).versions()) {
-      wire::MissingChunksRequest ask;
-      ask.set_file_id(file);
-      *ask.mutable_source() = version.undo_target();
-      for (const auto& chunk : version.chunks()) ask.add_hashes(chunk.hash());
-      const auto missing = to.await(to->missing_chunks(ask)).value();
-      for (uint32_t index : missing.missing()) {
-        wire::FetchChunkRequest chunk;
-        chunk.set_file_id(file);
-        chunk.set_hash(ask.hashes(static_cast<int>(index)));
-        *chunk.mutable_version() = version.version();
-        Bytes bytes = from.await(from->fetch_chunk(chunk)).value();
-        ChunkHash hash;
-        CHECK(parse_chunk_hash(chunk.hash(), hash));
-        EXPECT_TRUE(to.await(to->store_chunk(FileId{file}, hash, bytes)));
-        ++chunks;
+      ChunkRefs top(version.chunks_size());
+      for (size_t i = 0; i < top.size(); ++i) {
+        CHECK(chunk_ref_from_wire(version.chunks(static_cast<int>(i)), version.list_level(), top[i]));
       }
+      chunks += carry(from, to, file, top, version.list_level());
       EXPECT_EQ(apply(to, version), "APPLIED");
+    }
+    return chunks;
+  }
+  int carry(StoreOnHost& from, StoreOnHost& to, uint64_t file, const ChunkRefs& list, uint32_t level) {
+    int chunks = 0;
+    wire::MissingChunksRequest ask;
+    ask.set_file_id(file);
+    for (const auto& ref : list) ask.add_hashes(Bytes(ref.hash.view()));
+    const auto missing = to.await(to->missing_chunks(ask)).value();
+    for (uint32_t index : missing.missing()) {
+      wire::FetchChunkRequest chunk;
+      chunk.set_file_id(file);
+      chunk.set_hash(ask.hashes(static_cast<int>(index)));
+      Bytes bytes = from.await(from->fetch_chunk(chunk)).value();
+      if (level > 0) chunks += carry(from, to, file, *parse_list(bytes, level - 1), level - 1);
+      EXPECT_TRUE(to.await(to->store_chunk(FileId{file}, list[index].hash, bytes)));
+      ++chunks;
     }
     return chunks;
   }
@@ -105,6 +111,21 @@ TEST_F(StoreReplicaTest, HalvesBecomeEqual) {
   EXPECT_TRUE(two_.get(2) == big + "tail");
 }
 
+TEST_F(StoreReplicaTest, AFileOfManyChunksTravelsWithItsLists) {
+  ChunkRefs chunks;
+  for (int i = 0; i < 3000; ++i) {
+    chunks.push_back(one_.await(one_->stage(FileId{1}, "chunk " + std::to_string(i))).value());
+  }
+  EXPECT_EQ(one_.told(one_.await(one_->commit(one_.change(1), chunks, false))), "3.1");
+  EXPECT_GT(replicate(one_, two_, 1), 3000);
+  EXPECT_TRUE(two_.get(1) == one_.get(1));
+  EXPECT_EQ(one_.append(1, "more"), "3.2");
+  EXPECT_LE(replicate(one_, two_, 1, {Epoch{3}, 1}), 3);
+  EXPECT_TRUE(two_.get(1) == one_.get(1));
+  ASSERT_TRUE(two_.rebuild());
+  EXPECT_TRUE(two_.get(1) == one_.get(1));
+}
+
 TEST_F(StoreReplicaTest, WhatWasUndoneComesBackWithoutItsChunks) {
   const Bytes big = some_bytes(1, 3 << 20);
   one_.upload(1, big);
@@ -132,7 +153,7 @@ TEST_F(StoreReplicaTest, TagsAreReplicatedComparedAndSetAside) {
   two_.put(1, "x");
   EXPECT_EQ(two_.checkpoint(1, "lost"), "4.1");
   EXPECT_EQ(set_aside(two_, 1, {Epoch{3}, 2}), "f1 4.2 4.1");
-  EXPECT_EQ(two_.tags(1), "kept 3.1");
+  EXPECT_EQ(two_.tags(1), "kept 3.1, recovered-2026-01-01-4.1 4.1");
   EXPECT_EQ(two_->info(FileId{1}, {}).value().versions, 1u);
   const std::string before = two_.dump();
   ASSERT_TRUE(two_.rebuild());
@@ -236,6 +257,35 @@ TEST_F(StoreReplicaTest, WhatDivergedIsSetAsideAndStays) {
     std::string before = one_.dump();
     ASSERT_TRUE(opened == 0 ? one_.reopen() : one_.rebuild());
     EXPECT_EQ(one_.dump(), before);
+  }
+}
+
+TEST_F(StoreReplicaTest, WhatDivergedElsewhereIsKeptBesideTheLine) {
+  one_.put(1, "common");
+  replicate(one_, two_, 1);
+  one_.put(1, "only there", 1);
+  one_.put(9, "a file of its own");
+  two_.epoch = 8;
+  two_.put(1, "went on", 1);
+  for (int again = 0; again < 2; ++again) {
+    wire::KeepAsideRequest request;
+    *request.add_versions() = fetch(one_, 1, {Epoch{3}, 1}).versions(0);
+    *request.add_versions() = fetch(one_, 9, {}).versions(0);
+    ASSERT_TRUE(two_.await(two_->keep_aside(request)));
+  }
+  for (int opened = 0; opened < 2; ++opened) {
+    EXPECT_EQ(two_.get(1), "went on");
+    EXPECT_EQ(two_.get(9), "NOT_FOUND");
+    EXPECT_EQ(two_.get(1, {Epoch{3}, 2}), "only there");
+    auto named = two_->checkpoints(FileId{1}, "").value();
+    ASSERT_EQ(named.size(), 1u);
+    EXPECT_TRUE(named[0].tag().starts_with("recovered-") && named[0].tag().ends_with("-3.2")) << named[0].tag();
+    EXPECT_EQ(two_->divergent_count(), 2u);
+    EXPECT_EQ(two_->announceable(kNoLsn, 100).items.size(), 1u);
+    EXPECT_EQ(two_->answered(FileId{1}, {77, 1})->version, (Version{Epoch{8}, 1}));
+    std::string before = two_.dump();
+    ASSERT_TRUE(two_.rebuild());
+    EXPECT_EQ(two_.dump(), before);
   }
 }
 

@@ -71,11 +71,38 @@ Json member_object(const wire::MemberStatus& member) {
   object.number("last_heartbeat_ms", member.last_heartbeat_ms()).count("files", member.files());
   object.count("bytes", member.bytes()).count("jobs", member.jobs()).count("job_bytes", member.job_bytes());
   object.number("oldest_job_ms", member.oldest_job_ms()).count("resync_done", member.resync_done());
+  object.count("resync_bytes_done", member.resync_bytes_done()).count("resync_bytes_total", member.resync_bytes_total());
+  object.number("resync_left_ms", member.resync_left_ms());
   object.count("resync_total", member.resync_total()).count("divergent", member.divergent());
   object.count("disk_free_bytes", member.disk_free_bytes()).text("store_id", member.store_id());
   object.count("hints", member.hints()).count("hint_bytes", member.hint_bytes()).count("sync_hints", member.sync_hints());
   object.number("oldest_hint_ms", member.oldest_hint_ms());
+  object.number("certificate_expires_us", member.certificate_expires_us()).truth("old_authority", member.old_authority());
+  const auto& space = member.space();
+  object.count("stored_bytes", space.stored()).count("live_bytes", space.live());
+  object.count("reclaimable_bytes", space.reclaimable()).count("compacted_bytes", space.compacted());
+  object.count("held_past_bytes", space.past()).count("held_named_bytes", space.named());
+  object.count("held_unreplicated_bytes", space.unreplicated()).count("held_read_bytes", space.read());
+  object.count("held_deleted_bytes", space.deleted()).count("deleted_files", space.deleted_files());
+  object.count("held_set_aside_bytes", space.set_aside());
   return object;
+}
+
+// What its log takes on the disk, and what of that is held why.
+std::string space_line(const wire::SpaceReport& space) {
+  std::string line = "    " + format_size(space.stored()) + " stored";
+  if (space.reclaimable() > 0) line += ", " + format_size(space.reclaimable()) + " to be given back";
+  std::string held;
+  auto hold = [&held](uint64_t bytes, const std::string& why) {
+    if (bytes > 0) held += (held.empty() ? "" : ", ") + format_size(bytes) + " " + why;
+  };
+  hold(space.past(), "older versions");
+  hold(space.named(), "checkpoints");
+  hold(space.deleted(), "in " + counted(space.deleted_files(), "deleted file"));
+  hold(space.unreplicated(), "past retention, not known to be on the other half");
+  hold(space.read(), "past retention, being read");
+  hold(space.set_aside(), "set aside");
+  return held.empty() ? line : line + "; held: " + held;
 }
 
 std::string member_line(const wire::MemberStatus& member) {
@@ -95,7 +122,9 @@ std::string member_line(const wire::MemberStatus& member) {
                         format_size(member.hint_bytes()), format_age(member.oldest_hint_ms()));
   }
   if (member.resync_total() > 0) {
-    line += fmt::format(", resync {} of {} files", member.resync_done(), member.resync_total());
+    line += fmt::format(", resync {} of {} files, {} of {}", member.resync_done(), member.resync_total(),
+                        format_size(member.resync_bytes_done()), format_size(member.resync_bytes_total()));
+    if (member.resync_left_ms() >= 0) line += ", about " + format_age(member.resync_left_ms()) + " left";
   }
   if (member.divergent() > 0) line += ", " + counted(member.divergent(), "version") + " set aside";
   return line;
@@ -150,7 +179,10 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
     if (!pair.preferred().empty()) line += fmt::format("; {} is to act by request, until HANDBACK {}", pair.preferred(), pair.pair());
     if (!pair.relayed().empty()) line += "; through the name node for now: " + pair.relayed();
     shell->out.line(line);
-    for (const auto& member : pair.members()) shell->out.line(member_line(member));
+    for (const auto& member : pair.members()) {
+      shell->out.line(member_line(member));
+      if (member.space().stored() > 0) shell->out.line(space_line(member.space()));
+    }
   }
 }
 

@@ -33,6 +33,8 @@ Task<Status> put_tree(Shell* shell, std::string local, std::string path);
 Task<Status> get_tree(Shell* shell, std::string path, std::string local);
 // documents.cc
 Task<Status> run_write(Shell* shell, Command command);
+Task<Status> run_locks(Shell* shell, Command command);
+Task<Status> run_stream(Shell* shell, Command command);
 // folders.cc
 Task<Status> run_create_folder(Shell* shell, Command command);
 Task<Status> run_delete_folder(Shell* shell, Command command);
@@ -42,6 +44,19 @@ Task<Status> run_view(Shell* shell, Command command);
 Task<Status> run_search(Shell* shell, Command command);
 Task<Status> run_cd(Shell* shell, Command command);
 Task<Status> run_pwd(Shell* shell, Command command);
+// people.cc
+Task<Status> run_add_user(Shell* shell, Command command);
+Task<Status> run_passwd(Shell* shell, Command command);
+Task<Status> run_login(Shell* shell, Command command);
+Task<Status> run_who_am_i(Shell* shell, Command command);
+Task<Status> run_list(Shell* shell, Command command);
+Task<Status> run_add_access(Shell* shell, Command command);
+Task<Status> run_rem_access(Shell* shell, Command command);
+Task<Status> run_request_access(Shell* shell, Command command);
+Task<Status> run_view_requests(Shell* shell, Command command);
+Task<Status> run_approve(Shell* shell, Command command);
+Task<Status> run_deny(Shell* shell, Command command);
+Task<Status> run_rotate_keys(Shell* shell, Command command);
 // cluster.cc
 Task<Status> run_status(Shell* shell, Command command);
 Task<Status> run_events(Shell* shell, Command command);
@@ -51,6 +66,12 @@ Task<Status> run_handback(Shell* shell, Command command);
 Task<Status> run_drain(Shell* shell, Command command);
 Task<Status> run_replace(Shell* shell, Command command);
 Task<Status> run_set_durability(Shell* shell, Command command);
+// trust.cc
+Task<Status> run_authority(Shell* shell, Command command);
+Task<Status> run_join_token(Shell* shell, Command command);
+Task<Status> run_join_tokens(Shell* shell, Command command);
+Task<Status> run_revoke_token(Shell* shell, Command command);
+Task<Status> run_rotate_authority(Shell* shell, Command command);
 // help.cc
 Task<Status> run_help(Shell* shell, Command command);
 Task<Status> run_exit(Shell* shell, Command command);

@@ -9,7 +9,7 @@ namespace {
 std::string joined(const google::protobuf::RepeatedPtrField<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
-  return text;
+  return text.empty() ? "-" : text;
 }
 
 std::vector<std::string> tags_of(const wire::StatReply& stat) {

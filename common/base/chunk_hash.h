@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "common/base/chunk_cutter.h"
 #include "common/base/types.h"
 
 namespace understudy {
@@ -21,6 +22,5 @@ ChunkHash chunk_hash(BytesView bytes);
 // False if `bytes` is not 32 bytes long.
 [[nodiscard]] bool parse_chunk_hash(BytesView bytes, ChunkHash& hash);
 
-inline constexpr uint32_t kChunkSizeMax = 1 << 20;  // A chunk is 1 byte to 1 MiB.
 
 }  // namespace understudy

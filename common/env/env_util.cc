@@ -7,6 +7,11 @@ std::string folder_of(const std::string& path) {
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
+bool is_loopback(const Address& address) {
+  std::string host = address.substr(0, address.rfind(':'));
+  return host == "localhost" || host == "[::1]" || host.starts_with("127.");
+}
+
 Task<Result<Bytes>> read_small_file(Env& env, std::string path, uint32_t size_max) {
   CO_ASSIGN_OR_RETURN(auto file, env.disk.open(path, OpenMode::kRead));
   CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
@@ -14,11 +19,12 @@ Task<Result<Bytes>> read_small_file(Env& env, std::string path, uint32_t size_ma
   co_return co_await file->read(0, static_cast<uint32_t>(size));
 }
 
-Task<Status> replace_small_file(Env& env, std::string path, Bytes content) {
+Task<Status> replace_small_file(Env& env, std::string path, Bytes content, uint32_t mode) {
   std::string fresh = path + ".new";
   {
     auto file = env.disk.open(fresh, OpenMode::kCreate);
     if (!file) co_return std::unexpected(file.error());
+    if (mode != 0) CO_RETURN_IF_ERROR(env.disk.set_attributes(fresh, mode, env.clock.wall()));
     CO_RETURN_IF_ERROR((*file)->truncate(0));
     std::vector<Bytes> pieces;
     pieces.push_back(std::move(content));

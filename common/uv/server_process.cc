@@ -10,6 +10,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "common/env/env_util.h"
+
 namespace understudy {
 
 Result<Duration> parse_duration(const std::string& text) {
@@ -27,9 +29,21 @@ Result<Duration> parse_duration(const std::string& text) {
   return count * one;
 }
 
+Status check_insecure(const ServerFlags& flags, const std::vector<std::string>& addresses) {
+  if (flags.insecure.empty()) return {};
+  if (flags.insecure != "yes" && flags.insecure != "force") return fail(Code::kInvalid, "--insecure takes nothing, or =force");
+  for (const std::string& address : addresses) {
+    if (flags.insecure == "yes" && !address.empty() && !is_loopback(address)) {
+      return fail(Code::kInvalid, address + ": --insecure is for this machine only (127.0.0.1); leave it away, or say --insecure=force");
+    }
+  }
+  std::fprintf(stderr, "warning: %s\n", kInsecureWarning);
+  return {};
+}
+
 size_t room_for_clients() {
   constexpr rlim_t kOwnFiles = 200;
-  constexpr rlim_t kClientsMax = 8000;
+  constexpr rlim_t kClientsMax = 16000;
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kOwnFiles;
   if (limit.rlim_cur < limit.rlim_max) {

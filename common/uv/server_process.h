@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/base/log.h"
 #include "common/base/result.h"
@@ -16,6 +17,7 @@ namespace understudy {
 
 struct ServerFlags {
   std::string data;
+  std::string insecure;  // --insecure: empty, "yes" or "force".
   std::string log_level = "info";
   std::string log_format = "text";
   uint64_t log_bytes_max = 32 << 20;
@@ -27,6 +29,10 @@ struct ServerFlags {
 
 // "250ms", "5s", "2m", "1h", or a bare number of seconds. INVALID otherwise.
 Result<Duration> parse_duration(const std::string& text);
+
+// INVALID if --insecure would be heard beyond this machine and is not forced. Warns on standard error.
+Status check_insecure(const ServerFlags& flags, const std::vector<std::string>& addresses);
+inline constexpr char kInsecureWarning[] = "--insecure: everybody who reaches this server reads and changes everything";
 
 // How many connections there are descriptors for, once the limit was raised as far as may be.
 size_t room_for_clients();

@@ -10,6 +10,9 @@ namespace {
 
 // Shorter frames come in one or two reads.
 constexpr uint64_t kLongFrame = 256 << 10;
+// How a TLS client begins, where it does not belong.
+constexpr char kTlsHandshake = 22;
+constexpr char kTlsMajor = 3;
 
 }  // namespace
 
@@ -66,7 +69,8 @@ void Peer::close() {
   if (hello_timer_) env_.clock.cancel(*hello_timer_);
   hello_timer_.reset();
   connection_->close();
-  fail_calls({Code::kUnavailable, "connection lost: " + address_});
+  if (!lost_) lost_ = Error{Code::kUnavailable, "connection lost: " + address_};
+  fail_calls(*lost_);
   outgoing_.take();
   uncount(answer_bytes_, answer_bytes_);
   uncount(expected_bytes_, expected_bytes_);
@@ -95,7 +99,7 @@ Future<Result<Reply>> Peer::call(uint16_t type, Bytes message, Bytes body, Durat
   if (auto error = oversized(message.size(), body.size())) {
     promise.set(std::unexpected(*std::move(error)));
   } else if (closed_) {
-    promise.set(fail(Code::kUnavailable, "connection lost: " + address_));
+    promise.set(std::unexpected(*lost_));
   } else {
     uint64_t id = next_request_++;
     TimerId timer = env_.clock.schedule(env_.clock.now() + timeout, [this, id] {
@@ -156,14 +160,23 @@ bool Peer::full() const {
 Task<void> Peer::run() {
   while (!closed_) {
     auto bytes = co_await connection_->read();
-    if (!bytes) break;
+    if (!bytes) {
+      if (!closed_) lost_ = bytes.error();
+      break;
+    }
     if (bytes->empty()) {
       if (!decoder_.idle()) log_warning(address_ + ": connection ended in the middle of a frame");
       break;
     }
+    bool tls = !greeted_ && bytes->size() > 1 && (*bytes)[0] == kTlsHandshake && (*bytes)[1] == kTlsMajor;
     decoder_.feed(*std::move(bytes));
     auto status = co_await take_frames();
     if (!status) {
+      if (tls && handler_) {
+        // It knows a frame of ours when it sees one.
+        send_answer(kHelloType, 0, fail(Code::kInvalid, "this port speaks plaintext"));
+        co_await flush();
+      }
       if (!closed_) log_warning(address_ + ": " + status.error().to_string() + "; connection closed");
       break;
     }

@@ -135,6 +135,7 @@ class Peer {
   bool writing_ = false;
   bool greeted_;
   bool closed_ = false;
+  std::optional<Error> lost_;  // Why, where that is known.
   uint64_t next_request_ = 1;
   std::map<uint64_t, Call> calls_;
   uint64_t handled_bytes_ = 0;  // Of requests, until they are answered.

@@ -8,6 +8,7 @@ namespace {
 
 constexpr uint64_t kSegmentSizeMin = 4 << 20;
 constexpr uint64_t kSegmentSizeMax = 64 << 20;
+constexpr uint64_t kScarce = 48 << 20;
 // Less than this is not worth a sync and a rename.
 constexpr uint64_t kWorthwhile = 64 << 10;
 
@@ -15,14 +16,14 @@ constexpr uint64_t kWorthwhile = 64 << 10;
 
 std::optional<SegmentRun> choose_compaction(const CompactionFacts& facts) {
   const auto& segments = facts.segments;
-  // With less than an eighth of the disk left, an eighth of a segment is worth its copy.
-  const bool scarce = facts.free_bytes < facts.total_bytes / 8;
+  // With little left, an eighth of a segment is worth its copy.
+  const bool scarce = facts.free_bytes < std::max(facts.total_bytes / 8, kScarce);
   const uint64_t room = facts.free_bytes - std::min(facts.free_bytes, kPackingLeavesFree);
   std::optional<size_t> best;
   for (size_t i = 0; i < segments.size(); ++i) {
     const SegmentFacts& segment = segments[i];
     const uint64_t dead = std::min(segment.bytes, segment.dead_bytes);
-    if (dead < kWorthwhile || dead < segment.bytes / (scarce ? 8 : 2) || segment.live() > room) continue;
+    if (dead < std::min(kWorthwhile, facts.segment_size / 4) || dead < segment.bytes / (scarce ? 8 : 2) || segment.live() > room) continue;
     // The most given back for what is copied.
     auto better = [](const SegmentFacts& a, const SegmentFacts& b) {
       return std::pair(a.live(), b.dead_bytes) < std::pair(b.live(), a.dead_bytes);

@@ -76,8 +76,9 @@ TextCounts count_text(BytesView text);
 // begins with them.
 int64_t sentences_begun(BytesView text);
 
-// A longer sentence cannot be opened for writing.
+// A longer sentence cannot be opened for writing, nor any of a longer file.
 inline constexpr uint64_t kSentenceSizeMax = 16 << 20;
+inline constexpr uint64_t kDocumentSizeMax = uint64_t{4} << 30;
 
 // A sentence in its place, as WRITE opens it.
 struct Sentence {

@@ -5,7 +5,8 @@
 namespace understudy {
 
 bool meet(const SentencePlace& a, const SentencePlace& b) {
-  if (a.at_end || b.at_end) return a.at_end && b.at_end;
+  // What comes behind the last sentence would go on with it if it is not closed.
+  if (a.at_end || b.at_end) return (a.at_end || !a.closed) && (b.at_end || !b.closed);
   return a.span.offset < b.span.end() && b.span.offset < a.span.end();
 }
 

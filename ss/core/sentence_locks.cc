@@ -74,9 +74,11 @@ Status SentenceLocks::may_replace(FileId file) const {
   return locks.empty() ? Status{} : refuse(locks.front());
 }
 
-Status SentenceLocks::may_append(FileId file) const {
+Status SentenceLocks::may_append(FileId file, uint64_t size_bytes, char first) const {
   for (const auto& held : of(file)) {
-    if (!held.place.at_end && !held.place.closed) return refuse(held);
+    if (held.place.at_end) continue;
+    const bool prolonged = closes_sentence(first) && held.place.span.end() == size_bytes;
+    if (!held.place.closed || prolonged) return refuse(held);
   }
   return {};
 }

@@ -55,8 +55,9 @@ class SentenceLocks {
 
   // LOCKED while any sentence of the file is open: PUT, REVERT, UNDO and DELETE.
   Status may_replace(FileId file) const;
-  // LOCKED while a last sentence that is not closed is open: APPEND.
-  Status may_append(FileId file) const;
+  // APPEND of bytes that begin with `first` to a file of `size_bytes`: LOCKED while the last sentence is open and
+  // they would go on with it: it is not closed, or they prolong the run that closes it.
+  Status may_append(FileId file, uint64_t size_bytes, char first) const;
   // Somebody writes a new sentence behind the last; its number once others have come before it.
   bool end_is_open(FileId file) const;
   void end_moved(FileId file, uint64_t ordinal);

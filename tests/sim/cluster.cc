@@ -12,6 +12,7 @@ using namespace std::chrono_literals;
 constexpr char kNameNode[] = "nm";
 constexpr char kNameNodeAddress[] = "nm:7400";
 constexpr char kObserver[] = "observer";
+constexpr char kAdmin[] = "admin";
 
 // "--data DIR" and the like.
 class Arguments {
@@ -50,7 +51,8 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
                    Arguments::parse(words, {"--data", "--heartbeat-interval", "--heartbeat-misses", "--edit-idle-limit",
                                             "--rebuild-from-servers", "--rebuild-without", "--retain-versions",
                                             "--retain-age", "--retain-deleted", "--durability", "--replication-path",
-                                            "--hints", "--hint-interval", "--hint-ttl", "--hint-bytes"}));
+                                            "--hints", "--hint-interval", "--hint-ttl", "--hint-bytes", "--session-life",
+                                            "--capability-life", "--key-life"}));
   NameNodeOptions options;
   options.folder = arguments.text("--data", "/data");
   options.listen = kNameNodeAddress;
@@ -72,6 +74,11 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
   ASSIGN_OR_RETURN(durability.hint_interval, parse_duration(arguments.text("--hint-interval", "30s")));
   ASSIGN_OR_RETURN(durability.hint_ttl, parse_duration(arguments.text("--hint-ttl", "24h")));
   durability.hint_bytes_max = std::strtoull(arguments.text("--hint-bytes", "1073741824").c_str(), nullptr, 10);
+  options.identity.password_cost = {.log2_n = 4, .r = 1, .p = 1};
+  options.identity.first_password = Cluster::password_of(kAdmin);
+  ASSIGN_OR_RETURN(options.identity.session_life, parse_duration(arguments.text("--session-life", "12h")));
+  ASSIGN_OR_RETURN(options.identity.capability_life, parse_duration(arguments.text("--capability-life", "60s")));
+  ASSIGN_OR_RETURN(options.identity.key_life, parse_duration(arguments.text("--key-life", "24h")));
   return options;
 }
 
@@ -125,6 +132,8 @@ Result<SimMain> Cluster::program(const std::string& name, const std::vector<std:
   started_.insert(name);
   if (name == kNameNode) {
     RETURN_IF_ERROR(name_node_options(arguments));
+    // Users do not come back with a catalogue that is rebuilt.
+    if (std::ranges::find(arguments, "--rebuild-from-servers") != arguments.end()) users_.clear();
     return SimMain([this, arguments](Env& env) { return run_name_node(env, this, arguments); });
   }
   RETURN_IF_ERROR(storage_server_options(name, arguments));
@@ -178,15 +187,32 @@ const Catalogue* Cluster::catalogue() const {
   return at == name_nodes_.end() ? nullptr : at->second->catalogue();
 }
 
+Status Cluster::add_users(const std::vector<std::string>& names, bool administrators) {
+  SimClient& asking = observer();
+  for (const std::string& name : names) {
+    wire::AddUserRequest request;
+    request.set_name(name);
+    request.set_password(password_of(name));
+    request.set_administrator(administrators);
+    auto added = asking.await(asking.session().change(wire::ADD_USER, request), 10s);
+    if (!added) return fail(Code::kUnavailable, "no answer");
+    RETURN_IF_ERROR(*added);
+    users_.insert(name);
+  }
+  return {};
+}
+
 SimClient& Cluster::client(const std::string& name) {
-  auto& client = clients_[name];
-  if (!client) {
-    client::SessionOptions options{.name_nodes = {kNameNodeAddress}, .user = name};
+  bool plain = name == kObserver || name == kAdmin || users_.contains(name) || unregistered_.contains(name);
+  if (!plain && !add_users({name}, true)) unregistered_.insert(name);
+  if (!clients_.contains(name)) {
+    std::string user = users_.contains(name) ? name : kAdmin;
+    client::SessionOptions options{.name_nodes = {kNameNodeAddress}, .user = user, .password = password_of(user)};
     if (name == kObserver) options.timeout = 1s;
     options.sync = name.starts_with("sync-");  // --durability sync
-    client = std::make_unique<SimClient>(world_, name, std::move(options));
+    clients_[name] = std::make_unique<SimClient>(world_, name, std::move(options));
   }
-  return *client;
+  return *clients_[name];
 }
 
 SimClient& Cluster::observer() { return client(kObserver); }

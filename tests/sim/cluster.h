@@ -44,6 +44,10 @@ class Cluster {
   // What the name node's log adds up to now; nullptr: it does not run, or is not ready.
   const Catalogue* catalogue() const;
 
+  // Registers users. A client that nobody registered
+  // becomes an administrator of its name at first use.
+  Status add_users(const std::vector<std::string>& names, bool administrators = false);
+  static std::string password_of(const std::string& user) { return "password-of-" + user; }
   // Started at first use.
   SimClient& client(const std::string& name);
 
@@ -69,6 +73,8 @@ class Cluster {
   std::map<std::string, StorageServer*> servers_;
   std::map<std::string, Status> results_;
   std::set<std::string> started_;  // At any time.
+  std::set<std::string> users_;
+  std::set<std::string> unregistered_;  // No name node was in reach: the administrator stands in.
   std::map<std::string, std::unique_ptr<SimClient>> clients_;
 };
 

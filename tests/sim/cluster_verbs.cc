@@ -89,6 +89,7 @@ class ClusterStage final : public Stage {
     verb("certificate", "certificate HOST NAME|none", 2, &ClusterStage::certificate);
   }
   void add_command_verbs() {
+    verb("users", "users NAME...", 1, &ClusterStage::users);
     verb("as", "as USER: COMMAND [< TEXT]", 2, &ClusterStage::run_as);
     verb("begin", "begin USER: COMMAND [< TEXT]", 2, &ClusterStage::begin);
     verb("type", "type USER: LINE", 2, &ClusterStage::type);
@@ -135,6 +136,10 @@ class ClusterStage final : public Stage {
   }
 
   // ---- Commands of users
+  Output users(const ScriptCommand& command) {
+    RETURN_IF_ERROR(cluster_.add_users(command.words));
+    return "";
+  }
   struct Typed {
     std::string user;
     std::string line;

@@ -4,6 +4,7 @@
 //
 //   stop NAME, ended NAME            as SIGTERM does; what a process ended with by itself
 //   certificate HOST NAME|none       what its processes prove to be from now on (a server's own name, if nothing is said)
+//   users NAME...                    registers them; everybody else is an administrator
 //   as USER: COMMAND [< TEXT]        a command of the shell, to its end; TEXT (with \n) is its input
 //   begin USER: COMMAND              … under way while the story goes on
 //   type USER: LINE                  a line of its input

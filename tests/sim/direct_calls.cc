@@ -37,10 +37,10 @@ Result<std::string> DirectCalls::send(SimClient& client, const Address& address,
     if constexpr (requires { request.set_durability(wire::DURABILITY_SYNC); }) {
       request.set_durability(client.session().options().sync ? wire::DURABILITY_SYNC : location.durability());
     }
+    request.set_capability(location.capability());
     if constexpr (requires { request.mutable_request(); }) {
       request.mutable_request()->set_client(client_id_);
       request.mutable_request()->set_sequence(++sequence_);
-      *request.mutable_name() = location.name();
     }
   };
   Call made;
@@ -70,6 +70,7 @@ Result<std::string> DirectCalls::again(SimClient& client, const Address& address
   auto refresh = [&](auto request) {
     request.ParseFromString(repeat.message);
     request.set_epoch(locations_[last_path_].epoch());
+    request.set_capability(locations_[last_path_].capability());
     repeat.message = request.SerializeAsString();
   };
   if (newer_epoch) repeat.type == wire::PUT ? refresh(wire::PutRequest()) : refresh(wire::AppendRequest());

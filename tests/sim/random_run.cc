@@ -207,7 +207,9 @@ class Run {
   bool all_in_sync(const std::optional<wire::StatusReply>& status) const {
     if (!status || static_cast<size_t>(status->pairs_size()) != pairs_.size()) return false;
     return std::ranges::all_of(status->pairs(), [](const wire::PairStatus& pair) {
-      return pair.members_size() == 2 && pair.serving() && pair.acting_primary() == pair.pair() &&
+      // An operator may have wished for the other one.
+      const std::string& wanted = pair.preferred().empty() ? pair.pair() : pair.preferred();
+      return pair.members_size() == 2 && pair.serving() && pair.acting_primary() == wanted &&
              std::ranges::all_of(pair.members(), [](auto& half) { return half.in_sync() && half.jobs() == 0; });
     });
   }

@@ -195,7 +195,6 @@ bool RunFaults::strike_planned(const Words& words) {
   } else {
     return false;
   }
-  moved_ = true;
   SimClient& client = cluster_.client("operator");
   client.spawn(try_to_move(&client.session(), request));
   return true;
@@ -306,14 +305,6 @@ void RunFaults::heal() {
     static_cast<void>(client.await(say_replace(&client.session(), name), 60s));
   }
   for (const std::string& name : servers_) start(name);
-  for (const std::string& pair : pair_names(scene_)) {
-    if (!moved_) break;
-    wire::MovePrimaryRequest home;
-    home.set_to(wire::MovePrimaryRequest::HOME);
-    home.set_pair(pair);
-    SimClient& client = cluster_.client("operator");
-    static_cast<void>(client.await(move_primary(&client.session(), home), 60s));
-  }
 }
 
 }  // namespace understudy::sim

@@ -60,7 +60,6 @@ class RunFaults {
   std::optional<Instant> begun_;
   std::vector<std::string> name_node_arguments_;
   std::multimap<Instant, std::function<void()>> repairs_;
-  bool moved_ = false;  // A primary was moved at an operator's wish.
   std::map<std::string, bool> lost_disks_;  // And whether REPLACE was said: no new one is begun before.
   std::map<std::string, uint64_t> counts_;
 };

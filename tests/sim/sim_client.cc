@@ -10,6 +10,17 @@ Task<Result<Bytes>> CommandRun::read(Env&) {
   co_return piece ? *std::move(piece) : Bytes();
 }
 
+Task<Result<std::string>> CommandRun::read_secret(Env&, std::string, std::string variable) {
+  while (secrets_.find('\n') == Bytes::npos) {
+    auto piece = co_await input_.pop();
+    if (!piece) co_return fail(Code::kInvalid, "there is no terminal to ask for the password at; give it in " + variable);
+    secrets_ += *piece;
+  }
+  std::string secret = secrets_.substr(0, secrets_.find('\n'));
+  secrets_.erase(0, secret.size() + 1);
+  co_return secret;
+}
+
 bool CommandRun::write(Stream stream, std::string_view text) {
   // A content need not end its line; what is said about it stands on its own.
   if (stream == Stream::kError && !output_.empty() && !output_.ends_with('\n')) output_ += '\n';

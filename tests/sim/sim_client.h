@@ -34,11 +34,14 @@ class CommandRun final : public client::Console {
   bool write(Stream stream, std::string_view text) override;
   Task<Status> write_result(Env& env, Bytes bytes) override;
   bool on_terminal(Stream) const override { return false; }
+  // The next line of the input; secrets are not shown.
+  Task<Result<std::string>> read_secret(Env& env, std::string prompt, std::string variable) override;
 
  private:
   friend class SimClient;
   std::string line_;
   Queue<Bytes> input_;
+  Bytes secrets_;  // Read, not asked for yet.
   std::string output_;
   std::optional<int> status_;
 };

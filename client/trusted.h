@@ -1,0 +1,41 @@
+// Whom the client believes to be the cluster: --ca, the folder of a local cluster, or what was
+// remembered when the user said --trust-first. Blocking; used before the loop runs.
+#pragma once
+
+#include <string>
+
+#include "client/options.h"
+#include "common/tls/tls_credentials.h"
+#include "common/tls/tls_net.h"
+
+namespace understudy::client {
+
+struct Trusted {
+  TlsMaterial material;
+  std::string remember_in;  // With --trust-first and nothing remembered: where to write whom it met.
+};
+
+// `local`: the folder of the local cluster whose name nodes these are; empty: given by address.
+// UNAUTHENTICATED if there is nobody to believe: says what to do.
+Result<Trusted> whom_to_trust(const ClientOptions& options, const std::string& local);
+
+// The network as the options want it: TLS, or with --insecure none.
+class ClientNet {
+ public:
+  // `plain` outlives it.
+  explicit ClientNet(Env& plain) : tls_(plain, &credentials_), plain_(plain), secured_(tls_.env()) {}
+  Env& env() { return insecure_ ? plain_ : secured_; }
+  Status set(const ClientOptions& options, const std::string& local);
+  // Once --trust-first has met somebody: whom; empty otherwise.
+  Result<std::string> remember_whom_it_met();
+
+ private:
+  TlsCredentials credentials_;
+  TlsNet tls_;
+  Env& plain_;
+  Env secured_;
+  bool insecure_ = false;
+  std::string remember_in_;
+};
+
+}  // namespace understudy::client
