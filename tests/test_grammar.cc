@@ -68,6 +68,7 @@ TEST(Grammar, refusals_say_what_to_do) {
   EXPECT_EQ(refusal("DELETE -x a"), "usage INVALID: DELETE has no option -x; use: DELETE f");
   EXPECT_EQ(refusal("READ a --range"),
             "usage INVALID: --range needs A-B; use: READ f [--version V] [--range A-B]");
+  EXPECT_EQ(refusal("ADDACCESS -R /f"), "usage INVALID: ADDACCESS needs more arguments; use: ADDACCESS -R|-W f user");
   EXPECT_EQ(refusal("PROMOTE ss1"), "accepted");
   EXPECT_EQ(refusal("PROMOTE ss1 --force"), "accepted");
 }
@@ -104,8 +105,8 @@ TEST(Grammar, values) {
 
 TEST(Grammar, help_comes_from_the_table) {
   EXPECT_NE(help_text().find("READ f [--version V] [--range A-B]"), std::string::npos);
-  EXPECT_EQ(help_text().find("ADDACCESS"), std::string::npos);
-  EXPECT_NE(help_text(*find_command("addaccess")).find("not available"), std::string::npos);
+  EXPECT_NE(help_text(*find_command("addaccess")).find("ADDACCESS -R|-W f user"), std::string::npos);
+  for (const CommandSpec& command : command_table()) EXPECT_NE(help_text().find(command.usage), std::string::npos) << command.name;
 }
 
 }  // namespace

@@ -105,10 +105,10 @@ class TlsTest : public ::testing::Test {
     peer.close();
     co_await yield_now(*client);
   }
-  void expect_refused(TlsMaterial server, TlsMaterial client, const std::string& words) {
+  void expect_refused(TlsMaterial server, TlsMaterial client, const std::string& words, Code code = Code::kUnauthenticated) {
     auto answer = exchange(std::move(server), std::move(client));
     ASSERT_FALSE(answer);
-    EXPECT_EQ(answer.error().code, Code::kUnauthenticated);
+    EXPECT_EQ(answer.error().code, code);
     EXPECT_THAT(answer.error().message, HasSubstr(words));
     EXPECT_EQ(echo_.last.role, Role::kNone) << "and the server heard nothing of it";
   }
