@@ -110,6 +110,7 @@ Task<void> RunClient::edit(std::string path, uint64_t sentence) {
     auto outcome = co_await committing;
     wire::VersionReply reply;
     if (outcome.result && reply.ParseFromString(outcome.result->message)) {
+      reply.set_file_id(opened->location.file_id());
       done = std::move(reply);
     } else if (!outcome.result && outcome.result.error().code != Code::kUnavailable) {
       done = std::unexpected(outcome.result.error());
