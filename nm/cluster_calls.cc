@@ -54,6 +54,7 @@ wire::MemberStatus ClusterCalls::member_status(const Pair& pair, const Server& s
     status.set_bytes(link->last_heartbeat.bytes());
     status.set_divergent(link->last_heartbeat.divergent());
     status.set_disk_free_bytes(link->last_heartbeat.disk_free_bytes());
+    *status.mutable_scrub() = link->last_heartbeat.scrub();
   }
   return status;
 }

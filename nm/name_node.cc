@@ -9,6 +9,7 @@
 #include "nm/catalogue_db.h"
 #include "nm/cluster_calls.h"
 #include "nm/failover_driver.h"
+#include "nm/halves_keeper.h"
 #include "nm/namespace_calls.h"
 #include "nm/raft_bridge.h"
 #include "nm/rebuild.h"
@@ -199,12 +200,14 @@ Task<Status> NameNode::open() {
   failover_ = std::make_unique<FailoverDriver>(env_, options_.monitor, catalogue_.get(), this, &links_);
   names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get(),
                                             options_.retention);
+  halves_ = std::make_unique<HalvesKeeper>(env_, options_.compare_interval, catalogue_.get(), this, &links_, failover_.get());
   cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_}, catalogue_.get(), this, &links_,
                                             failover_.get(), names_.get());
   failover_->set_retention(options_.retention);
   failover_->begin();
   tasks_.spawn(failover_->run());
   tasks_.spawn(accept());
+  tasks_.spawn(halves_->run());
   tasks_.spawn(keep_house());
   log_info("name node " + std::to_string(options_.id) + " of cluster " + catalogue_->cluster_id() + " listens on " + address_);
   co_return Status{};
@@ -367,7 +370,25 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(SearchRequest, request);
       co_return reply_with(names_->search(request));
     }
-    case wire::STATUS: co_return make_reply(cluster_->status());
+    case wire::PARTNER_FETCH: {
+      PARSE(PartnerFetchRequest, request);
+      CO_RETURN_IF_ERROR(speaks_for(request.server()));
+      co_return co_await halves_->partner_fetch(std::move(request));
+    }
+    case wire::REPORT_DAMAGE: {
+      PARSE(ReportDamageRequest, request);
+      CO_RETURN_IF_ERROR(speaks_for(request.server()));
+      co_return co_await halves_->report_damage(std::move(request));
+    }
+    case wire::STATUS: {
+      wire::StatusReply reply = cluster_->status();
+      for (auto& pair : *reply.mutable_pairs()) {
+        const auto compared = halves_->compared(pair.pair());
+        pair.set_compared_us(compared.equal_us);
+        pair.set_halves_differ(compared.differ);
+      }
+      co_return make_reply(reply);
+    }
     case wire::EVENTS: {
       PARSE(EventsRequest, request);
       co_return make_reply(co_await cluster_->events(std::move(request)));

@@ -24,6 +24,7 @@ namespace understudy {
 class Catalogue;
 class ClusterCalls;
 class FailoverDriver;
+class HalvesKeeper;
 class NamespaceCalls;
 class RaftBridge;
 
@@ -35,6 +36,7 @@ struct NameNodeOptions {
   Retention retention;
   size_t clients_max = 8000;  // Connections at once.
   Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
+  Duration compare_interval = std::chrono::minutes(10);  // Of the halves of each pair, by digest; 0: never.
   // Not empty: the folder has no catalogue, and it is rebuilt from what these servers know
   // (nm/rebuild.h). Those of `rebuild_without` may come later.
   std::vector<std::string> rebuild_from;
@@ -88,6 +90,7 @@ class NameNode : public Proposer {
   ServerLinks links_;
   std::unique_ptr<FailoverDriver> failover_;
   std::unique_ptr<NamespaceCalls> names_;
+  std::unique_ptr<HalvesKeeper> halves_;
   std::unique_ptr<ClusterCalls> cluster_;
   std::unique_ptr<Listener> listener_;
   Promise<Status> ended_;

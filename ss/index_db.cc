@@ -231,7 +231,8 @@ Status IndexDb::apply_version(const VersionRow& row) {
 Status IndexDb::apply_name(const NameRow& row) {
   ASSIGN_OR_RETURN(auto known, object(row.object));
   ObjectRow object = known.value_or(ObjectRow{row.object});
-  if (row.meta_version <= object.meta_version) return {};
+  // The same one again: it was damaged where it stood before.
+  if (row.meta_version < object.meta_version) return {};
   if (known) count(object, -1);
   object.kind = row.kind;
   object.meta_version = row.meta_version;
@@ -246,7 +247,6 @@ Status IndexDb::apply_aside(const AsideRow& row) {
   ObjectRow object = *std::move(known);
   count(object, -1);
   for (Version version : row.versions) RETURN_IF_ERROR(set_aside(object, version));
-  totals_.divergent += row.versions.size();
   ASSIGN_OR_RETURN(object.head, version(row.file, row.keep));
   count(object, 1);
   return put_object(object, false);
@@ -254,6 +254,14 @@ Status IndexDb::apply_aside(const AsideRow& row) {
 
 // A tag that is set aside names nothing any more.
 Status IndexDb::set_aside(ObjectRow& object, Version version) {
+  {
+    // Said again, because where it was said first may be damaged.
+    auto known = db_->statement("SELECT 1 FROM aside WHERE file_id = ?1 AND epoch = ?2 AND counter = ?3");
+    known.bind(number(object.id)).bind(number(version.epoch)).bind(version.counter);
+    ASSIGN_OR_RETURN(bool already, known.step());
+    if (already) return {};
+  }
+  ++totals_.divergent;
   RETURN_IF_ERROR(
       db_->statement("UPDATE changes SET flags = flags | 2 WHERE file_id = ?1 AND epoch = ?2 AND "
                      "counter = ?3")
@@ -471,10 +479,110 @@ Result<std::vector<ObjectRow>> IndexDb::objects(bool from_start, FileId after, s
   }
 }
 
+Result<std::vector<VersionRow>> IndexDb::versions_in(Lsn from, Lsn to) {
+  std::vector<VersionRow> all;
+  auto find = db_->statement("SELECT " CHANGE_COLUMNS " FROM changes c WHERE c.lsn >= ?1 AND c.lsn < ?2 ORDER BY c.lsn");
+  find.bind(number(from)).bind(number(to));
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    all.push_back(change_of(find));
+  }
+}
+
+Result<std::vector<Lsn>> IndexDb::big_versions(Lsn from) {
+  std::vector<Lsn> all;
+  auto find = db_->statement("SELECT lsn FROM changes WHERE lsn > ?1 AND size > ?2 ORDER BY lsn");
+  find.bind(number(from)).bind(kInlineSizeMax);
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    all.push_back(Lsn{find.column_uint64(0)});
+  }
+}
+
+Result<std::vector<FileId>> IndexDb::names_in(Lsn from, Lsn to) {
+  std::vector<FileId> all;
+  auto find = db_->statement(
+      "SELECT o.id FROM objects o WHERE o.name_lsn >= ?1 AND o.name_lsn < ?2 "
+      "AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.lsn = o.name_lsn) ORDER BY o.id");
+  find.bind(number(from)).bind(number(to));
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    all.push_back(FileId{find.column_uint64(0)});
+  }
+}
+
+Result<std::vector<FileId>> IndexDb::files_with_aside() {
+  std::vector<FileId> all;
+  auto find = db_->statement("SELECT DISTINCT file_id FROM aside ORDER BY file_id");
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    all.push_back(FileId{find.column_uint64(0)});
+  }
+}
+
+Result<std::vector<std::pair<std::string, Bytes>>> IndexDb::states() {
+  std::vector<std::pair<std::string, Bytes>> all;
+  auto find = db_->statement("SELECT key, value FROM meta WHERE key > 'state.' AND key < 'state/' ORDER BY key");
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    all.emplace_back(std::string(find.column_bytes(0).substr(kStatePrefix.size())), Bytes(find.column_bytes(1)));
+  }
+}
+
 Result<Bytes> IndexDb::state(std::string_view key) {
   auto find = db_->statement("SELECT value FROM meta WHERE key = ?1");
   ASSIGN_OR_RETURN(bool found, find.bind_text(std::string(kStatePrefix) + std::string(key)).step());
   return found ? Bytes(find.column_bytes(0)) : Bytes();
+}
+
+Result<std::string> IndexDb::integrity_problems() {
+  auto check = db_->statement("PRAGMA integrity_check(10)");
+  std::string problems;
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, check.step());
+    if (!found) return problems;
+    if (check.column_bytes(0) == "ok") continue;
+    problems += (problems.empty() ? "" : "; ") + std::string(check.column_bytes(0));
+  }
+}
+
+Status IndexDb::compare(IndexDb& other, const std::function<void(const std::string& row, bool only_here)>& tell) {
+  std::string path = other.db_->path();
+  for (size_t at = 0; (at = path.find('\'', at)) != std::string::npos; at += 2) path.insert(at, 1, '\'');
+  RETURN_IF_ERROR(db_->execute(("ATTACH DATABASE '" + path + "' AS other").c_str()));
+  std::vector<std::string> tables;
+  {
+    auto list = db_->statement("SELECT name FROM main.sqlite_schema WHERE type = 'table' ORDER BY name");
+    while (true) {
+      ASSIGN_OR_RETURN(bool found, list.step());
+      if (!found) break;
+      tables.emplace_back(list.column_bytes(0));
+    }
+  }
+  for (const auto& table : tables) {
+    for (bool only_here : {true, false}) {
+      auto rows = db_->statement(fmt::format("SELECT * FROM {0}.{2} EXCEPT SELECT * FROM {1}.{2}", only_here ? "main" : "other",
+                                             only_here ? "other" : "main", table));
+      while (true) {
+        ASSIGN_OR_RETURN(bool found, rows.step());
+        if (!found) break;
+        std::string text = table + ":";
+        for (int i = 0; i < rows.columns(); ++i) {
+          BytesView value = rows.column_bytes(i);
+          text += value.find_first_not_of("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-/ ") == BytesView::npos
+                      ? fmt::format(" {}", value)
+                      : fmt::format(" ({} bytes)", value.size());
+        }
+        tell(text, only_here);
+      }
+    }
+  }
+  return db_->execute("DETACH DATABASE other");
 }
 
 Result<std::string> IndexDb::dump() {

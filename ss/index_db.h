@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -84,6 +85,15 @@ class IndexDb {
   // All objects in an order of the index's own, behind `after` unless from the start.
   Result<std::vector<ObjectRow>> objects(bool from_start, FileId after, size_t count_max);
 
+  // What stands in the log from `from` up to `to`, exclusive: for repairing it.
+  Result<std::vector<VersionRow>> versions_in(Lsn from, Lsn to);
+  // Records of versions behind `from` whose content stands in chunks.
+  Result<std::vector<Lsn>> big_versions(Lsn from);
+  // Objects whose newest name stands there alone, in no version's record.
+  Result<std::vector<FileId>> names_in(Lsn from, Lsn to);
+  Result<std::vector<FileId>> files_with_aside();
+  Result<std::vector<std::pair<std::string, Bytes>>> states();
+
   const IndexTotals& totals() const { return totals_; }
   const PartitionDigests& digests() const { return digests_; }
   // Empty if the key was never set.
@@ -91,6 +101,10 @@ class IndexDb {
   Epoch epoch_seen() const { return epoch_seen_; }
   Epoch epoch_served() const { return epoch_served_; }
 
+  // What SQLite's own check finds; empty: nothing.
+  Result<std::string> integrity_problems();
+  // Tells of each row (as text) that only one of the two has.
+  Status compare(IndexDb& other, const std::function<void(const std::string& row, bool only_here)>& tell);
   // Every row as text, for comparing two indexes.
   Result<std::string> dump();
 

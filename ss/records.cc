@@ -74,6 +74,8 @@ VersionRow version_row(const wire::LocalVersion& local) {
 
 Result<IndexRecord> decode_index_record(const LogRecord& record) {
   switch (RecordType{record.type}) {
+    case RecordType::kGap:
+      return IndexRecord{record.end(), std::monostate{}};
     case RecordType::kChunk:
       return IndexRecord{record.end(), std::monostate{}};
     case RecordType::kVersion:
@@ -97,6 +99,8 @@ Result<IndexRecord> decode_index_record(const LogRecord& record) {
 
 std::string describe_record(const LogRecord& record) {
   switch (RecordType{record.type}) {
+    case RecordType::kGap:
+      return "GAP: what stood here was damaged, and is not needed";
     case RecordType::kChunk:
       if (auto chunk = parse<wire::ChunkRecord>(record)) {
         ChunkHash hash;

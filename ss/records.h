@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "common/base/chunk_hash.h"
 #include "common/base/result.h"
 #include "common/base/types.h"
 #include "common/segment_log/log_format.h"
@@ -23,6 +24,7 @@ enum class RecordType : uint32_t {
   kName = 4,     // NameRecord
   kAside = 5,    // AsideRecord
   kState = 6,    // StateRecord
+  kGap = 20,     // What stood here was damaged, and is not needed.
 };
 
 // Contents up to this size stand in their version's record.
@@ -53,6 +55,12 @@ struct VersionRow {
   bool deleted() const { return kind == wire::CHANGE_DELETE; }
   // The content is the parent's, which is named.
   bool checkpoint() const { return kind == wire::CHANGE_CHECKPOINT; }
+};
+struct ChunkRow {
+  Lsn lsn{};
+  FileId file = kNoFile;
+  ChunkHash hash;
+  uint32_t size = 0;
 };
 struct NameRow {
   Lsn lsn{};

@@ -32,6 +32,7 @@ struct StorageServerOptions {
   Duration edit_idle_limit = std::chrono::minutes(10);
   Duration upload_idle_limit = std::chrono::minutes(10);
   Duration stop_limit = std::chrono::seconds(10);  // For draining, at a stop.
+  ScrubOptions scrub;
 };
 
 struct ServerState {

@@ -17,6 +17,7 @@
 #include "ss/chunk_pins.h"
 #include "ss/file_store.h"
 #include "ss/index_db.h"
+#include "ss/partner.h"
 #include "ss/stored_version.h"
 
 namespace understudy {
@@ -73,6 +74,11 @@ class StoreEngine final : public FileStore {
   Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) override;
   Result<wire::MemberStatReply> member_stat(FileId file) override;
   Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) override;
+
+  void set_partner(Partner* partner) override { partner_ = partner; }
+  Task<void> scrub(ScrubOptions options) override;
+  wire::ScrubStatus scrub_status() const override;
+  bool damaged_at_start() const override { return !unknown_.empty(); }
 
   Future<Error> failed() override { return failed_.future(); }
   Task<Status> close() override;
@@ -160,14 +166,61 @@ class StoreEngine final : public FileStore {
   // store_reads.cc
   Result<VersionRow> durable_row(FileId file, Version version);
   static VersionInfo info_of(const VersionRow& row);
+  // What is damaged is repaired first, if it can be; load_here and read_chunk_here take what is here.
   Task<Result<StoredVersionRef>> load(Lsn lsn, uint64_t size_hint);
+  Task<Result<StoredVersionRef>> load_here(Lsn lsn, uint64_t size_hint);
   Task<Result<Bytes>> read_chunk(FileId file, ChunkHash hash, ChunkPlace place);
+  Task<Result<Bytes>> read_chunk_here(FileId file, ChunkHash hash, ChunkPlace place);
 
   // store_names.cc
   Task<Result<wire::NameRecord>> name_of_object(ObjectRow object);
 
+  // store_scrub.cc
+  struct Pace {
+    uint64_t bytes_per_second = 0;
+    Instant began{};
+    uint64_t bytes = 0;
+  };
+  Task<void> load_scrub_state();
+  Task<Status> save_scrub_state();
+  Task<Status> scrub_pass(ScrubOptions options);
+  Task<Status> scrub_segment(Lsn base, Lsn upto, Pace* pace);
+  Task<void> breathe(Pace* pace, uint64_t bytes);
+
+  // store_repair.cc
+  struct Damage {
+    Lsn to{};
+    std::string why;  // It is not repaired, as was told last.
+  };
+  struct Brought {
+    FileId file = kNoFile;
+    Version version;
+    Lsn lsn{};
+    std::string what, source;
+  };
+  struct Repair {
+    Lsn from{}, to{};
+    std::vector<Brought> brought;
+    std::vector<std::string> left;
+    FileId left_file = kNoFile;
+  };
+  Task<void> found_damage(Lsn from, Lsn to);
+  Task<void> try_damaged_again();
+  void no_longer_damaged(Lsn from, Lsn to);
+  void report(wire::Event event);
+  Task<Status> repair_range(Repair* repair);
+  Task<Result<std::vector<ChunkRow>>> chunks_in(Lsn from, Lsn to);
+  Task<void> repair_chunk_record(FileId file, ChunkHash hash, ChunkPlace place);
+  Task<void> repair_version_record(Lsn lsn);
+  Task<Status> bring_version(VersionRow row, Repair* repair, std::map<Lsn, Bytes>* pieces);
+  Task<Status> bring_chunk(ChunkRow row, Repair* repair, std::map<Lsn, Bytes>* pieces);
+  Task<Status> bring_name(FileId object, Repair* repair);
+  Task<Result<Bytes>> chunk_from_partner(FileId file, ChunkHash hash);
+  Task<Status> say_again();
+
   // store_replica.cc
-  Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, uint64_t bytes_max, uint64_t* bytes_used);
+  Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, bool for_repair, uint64_t bytes_max,
+                                              uint64_t* bytes_used);
   Task<Result<wire::ApplyOutcome>> apply_version(wire::VersionRecord version);
   Task<Result<std::string>> name_at(Lsn lsn);
   Result<std::vector<Version>> behind(FileId file, Version keep);
@@ -192,6 +245,16 @@ class StoreEngine final : public FileStore {
   bool index_full_ = false;
   Instant space_known_until_{};
   std::optional<DiskSpace> space_;
+  Partner* partner_ = nullptr;
+  wire::ScrubStatus scrub_;
+  Lsn scrub_position_ = kNoLsn;        // kNoLsn: between two passes.
+  std::map<Lsn, Damage> damaged_;      // Known, and not repaired.
+  std::set<Lsn> being_repaired_;
+  struct FoundAtStart {
+    Lsn from{}, to{};
+  };
+  std::vector<FoundAtStart> found_at_start_;
+  std::vector<std::pair<Lsn, Lsn>> unknown_;  // Of these positions the index was never told.
   std::unique_ptr<SegmentLog> log_;  // Goes before what its callbacks touch.
   TaskGroup tasks_;
 };

@@ -25,7 +25,7 @@ std::string name_of(FileId file) { return fmt::format("file {:016x}", number(fil
 
 // Versions (from, to] of one file, parents first. The walk goes back by numbers only;
 // then the versions are loaded one by one until `bytes_max` is reached.
-Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, uint64_t bytes_max,
+Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, bool for_repair, uint64_t bytes_max,
                                                         uint64_t* bytes_used) {
   const FileId file{item.file_id()};
   const Version from = version_from_wire(item.from());
@@ -59,7 +59,8 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, ui
       fetched.set_outcome(wire::FetchedFile::NOT_YET);
       co_return fetched;
     }
-    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(*lsn, kInlineSizeMax));
+    auto loading = for_repair ? load_here(*lsn, kInlineSizeMax) : load(*lsn, kInlineSizeMax);
+    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await loading);
     *bytes_used += version->memory_bytes();
     *fetched.add_versions() = version->to_wire();
   }
@@ -72,7 +73,7 @@ Task<Result<wire::FetchReply>> StoreEngine::fetch(wire::FetchRequest request) {
       std::min(request.bytes_max() ? request.bytes_max() : kFetchBytesMax, kFetchBytesMax);
   uint64_t bytes_used = 0;
   for (const auto& item : request.items()) {
-    CO_ASSIGN_OR_RETURN(*reply.add_files(), co_await fetch_file(item, bytes_max, &bytes_used));
+    CO_ASSIGN_OR_RETURN(*reply.add_files(), co_await fetch_file(item, request.for_repair(), bytes_max, &bytes_used));
   }
   co_return reply;
 }
@@ -92,7 +93,8 @@ Task<Result<Bytes>> StoreEngine::fetch_chunk(wire::FetchChunkRequest request) {
     }
   }
   if (!place) co_return fail(Code::kNotFound, fmt::format("{}: no chunk {}", name_of(file), hash.to_hex()));
-  co_return co_await read_chunk(file, hash, *place);
+  auto reading = request.for_repair() ? read_chunk_here(file, hash, *place) : read_chunk(file, hash, *place);
+  co_return co_await reading;
 }
 
 // What is here is also kept findable until the versions that name it come.

@@ -72,6 +72,10 @@ Json member_object(const wire::MemberStatus& member) {
   object.number("oldest_job_ms", member.oldest_job_ms()).count("resync_done", member.resync_done());
   object.count("resync_total", member.resync_total()).count("divergent", member.divergent());
   object.count("disk_free_bytes", member.disk_free_bytes()).text("store_id", member.store_id());
+  const auto& scrub = member.scrub();
+  object.time("scrub_last", scrub.last_end_us()).count("scrub_last_bytes", scrub.last_bytes());
+  object.count("scrub_bytes", scrub.pass_bytes()).count("scrub_total", scrub.pass_total());
+  object.count("damaged", scrub.damaged()).count("repaired", scrub.repaired());
   return object;
 }
 
@@ -91,6 +95,10 @@ std::string member_line(const wire::MemberStatus& member) {
     line += fmt::format(", resync {} of {} files", member.resync_done(), member.resync_total());
   }
   if (member.divergent() > 0) line += ", " + counted(member.divergent(), "version") + " set aside";
+  const auto& scrub = member.scrub();
+  if (scrub.last_end_us() > 0) line += ", last scrubbed " + format_time(scrub.last_end_us()) + ", " + format_size(scrub.last_bytes());
+  if (scrub.damaged() > 0) line += ", DAMAGED: " + counted(scrub.damaged(), "record") + ", see EVENTS";
+  if (scrub.repaired() > 0) line += ", " + counted(scrub.repaired(), "record") + " repaired";
   return line;
 }
 
@@ -109,6 +117,7 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
       object.truth("serving", pair.serving()).truth("stale", pair.stale()).text("preferred", pair.preferred());
       object.count("files_at_risk", pair.files_at_risk()).count("bytes_at_risk", pair.bytes_at_risk());
       object.number("oldest_at_risk_ms", pair.oldest_at_risk_ms()).list("members", members);
+      object.time("compared", pair.compared_us()).truth("halves_differ", pair.halves_differ());
       pairs.push_back(object);
     }
     Json object;
@@ -138,6 +147,8 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
     if (!pair.serving()) line += ", writes wait";
     if (pair.stale()) line += ", reads may be old";
     if (!pair.preferred().empty()) line += fmt::format("; {} is to act by request, until HANDBACK {}", pair.preferred(), pair.pair());
+    if (pair.compared_us() > 0) line += ", halves found equal " + format_time(pair.compared_us());
+    if (pair.halves_differ()) line += ", HALVES DIFFER, being settled";
     shell->out.line(line);
     for (const auto& member : pair.members()) shell->out.line(member_line(member));
   }
