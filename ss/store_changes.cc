@@ -337,7 +337,7 @@ Result<StoreEngine::Content> StoreEngine::content_of_chunks(FileId file,
   Content content;
   for (const auto& chunk : chunks) {
     auto place = pins_.find(file, chunk.hash);
-    if (auto found = of_head.find(chunk.hash); found != of_head.end()) {
+    if (auto found = of_head.find(chunk.hash); found != of_head.end() && !(place && is_damaged(found->second.lsn))) {
       place = found->second;
       content.shared_bytes += chunk.size;
     }

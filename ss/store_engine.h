@@ -205,6 +205,8 @@ class StoreEngine final : public FileStore {
     FileId left_file = kNoFile;
   };
   Task<void> found_damage(Lsn from, Lsn to);
+  // Whether what stands there is known to be damaged: the same bytes are better stored once more.
+  bool is_damaged(Lsn lsn) const;
   Task<void> try_damaged_again();
   void no_longer_damaged(Lsn from, Lsn to);
   void report(wire::Event event);

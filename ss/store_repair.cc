@@ -45,6 +45,11 @@ void StoreEngine::no_longer_damaged(Lsn from, Lsn to) {
   while (at != damaged_.end() && at->first < to) at = damaged_.erase(at);
 }
 
+bool StoreEngine::is_damaged(Lsn lsn) const {
+  auto above = damaged_.upper_bound(lsn);
+  return above != damaged_.begin() && lsn < std::prev(above)->second.to;
+}
+
 Task<void> StoreEngine::try_damaged_again() {
   auto again = damaged_;
   for (const auto& [from, damage] : again) {

@@ -123,6 +123,7 @@ Task<Result<wire::MissingChunksReply>> StoreEngine::missing_chunks(wire::Missing
     if (!parse_chunk_hash(request.hashes(i), hash)) co_return fail(Code::kInvalid, "no chunk hash");
     auto place = pins_.find(file, hash);
     if (auto found = known.find(hash); !place && found != known.end()) place = found->second;
+    if (place && is_damaged(place->lsn)) place.reset();
     if (place)
       pins_.keep(file, hash, *place, now + kKeepChunks);
     else

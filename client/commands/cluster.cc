@@ -32,6 +32,7 @@ std::string summary(const wire::PairStatus& pair) {
     if (member.state() == wire::MemberStatus::FAILED) what = " has failed";
     else if (member.state() == wire::MemberStatus::ABSENT) what = " is not connected";
     else if (!member.in_sync()) what = " is not in sync yet";
+    else if (member.scrub().damaged() > 0) what = " holds " + counted(member.scrub().damaged(), "damaged record") + ", see EVENTS";
     if (what.empty()) continue;
     text += (text.empty() ? "" : "; ") + member.server() + what;
   }
