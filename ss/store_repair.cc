@@ -152,9 +152,10 @@ Task<Status> StoreEngine::repair_range(Repair* repair) {
     }
     if (rest) CO_RETURN_IF_ERROR(co_await say_again());
   }
+  const bool filled = holes(repair->from, repair->to, pieces).empty();
   auto put = co_await log_->put_back(std::move(pieces));
   if (!put) co_return fail(put.error().code, "it cannot be put back: " + put.error().message);
-  if (unknown && repair->left.empty()) {
+  if (unknown && !filled && repair->left.empty()) {
     repair->left.push_back("what stood there is not known; versions of the past may be missing here, and are on the "
                            "other half: to have them here too, start this server with an empty folder");
   }
