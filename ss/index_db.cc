@@ -551,8 +551,7 @@ Result<std::string> IndexDb::integrity_problems() {
   }
 }
 
-Status IndexDb::compare(IndexDb& other, const std::function<void(const std::string& row, bool only_here)>& tell) {
-  std::string path = other.db_->path();
+Status IndexDb::compare(std::string path, const std::function<void(const std::string& row, bool only_here)>& tell) {
   for (size_t at = 0; (at = path.find('\'', at)) != std::string::npos; at += 2) path.insert(at, 1, '\'');
   RETURN_IF_ERROR(db_->execute(("ATTACH DATABASE '" + path + "' AS other").c_str()));
   std::vector<std::string> tables;

@@ -104,7 +104,8 @@ class IndexDb {
   // What SQLite's own check finds; empty: nothing.
   Result<std::string> integrity_problems();
   // Tells of each row (as text) that only one of the two has.
-  Status compare(IndexDb& other, const std::function<void(const std::string& row, bool only_here)>& tell);
+  // (`path`: of the other, which nobody has open.)
+  Status compare(std::string path, const std::function<void(const std::string& row, bool only_here)>& tell);
   // Every row as text, for comparing two indexes.
   Result<std::string> dump();
 

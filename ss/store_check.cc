@@ -202,8 +202,9 @@ Task<Status> Checking::check_packed(std::string path) {
 Status Checking::compare_index() {
   if (!index) return {};
   RETURN_IF_ERROR(rebuilt->commit());
+  rebuilt.reset();
   int told = 0;
-  RETURN_IF_ERROR(index->compare(*rebuilt, [&](const std::string& row, bool only_here) {
+  RETURN_IF_ERROR(index->compare(folder + "/check.db", [&](const std::string& row, bool only_here) {
     ++result.damages;
     if (told++ >= kToldMax) return;
     say(fmt::format("DAMAGED: the index {}: {}", only_here ? "has a row that the log does not give" : "lacks a row that the log gives", row));
