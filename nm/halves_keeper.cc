@@ -34,7 +34,7 @@ Task<Result<Reply>> HalvesKeeper::partner_fetch(wire::PartnerFetchRequest reques
   wire::PartnerFetchReply answer;
   if (request.name_of() != 0) {
     if (auto node = catalogue_->node(FileId{request.name_of()})) {
-      *answer.mutable_name() = name_record(*node);
+      *answer.mutable_name() = name_record(*catalogue_, *node);
     } else {
       answer.mutable_name()->set_object_id(request.name_of());
       answer.mutable_name()->set_meta_version(catalogue_->applied_index());

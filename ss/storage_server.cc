@@ -110,9 +110,9 @@ Task<Status> StorageServer::serve() {
                                          incarnation, address_);
   log_info(fmt::format("storage server {} at {}, store {}, log up to {}, {} files", options_.name, address_,
                        store_->store_id(), number(store_->durable_lsn()), store_->file_count()));
-  partner_ = std::make_unique<PartnerCalls>(state_.get(), link_.get());
-  store_->set_partner(partner_.get());
-  tasks_.spawn(partner_->run());
+  repair_calls_ = std::make_unique<PartnerCalls>(state_.get(), link_.get());
+  store_->set_partner(repair_calls_.get());
+  tasks_.spawn(repair_calls_->run());
   tasks_.spawn(store_->scrub(options_.scrub));
   tasks_.spawn(watch_store());
   tasks_.spawn(sync_writes_->run());

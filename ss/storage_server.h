@@ -82,7 +82,7 @@ class StorageServer {
   std::unique_ptr<ClientCalls> client_calls_;
   std::unique_ptr<ReplicaCalls> replica_calls_;
   std::unique_ptr<NameNodeLink> link_;
-  std::unique_ptr<PartnerCalls> partner_;
+  std::unique_ptr<PartnerCalls> repair_calls_;
   std::unique_ptr<Listener> listener_;
   PeerCrowd crowd_;
   TaskGroup tasks_;

@@ -318,7 +318,8 @@ Task<Status> StoreEngine::say_again() {
     CO_ASSIGN_OR_RETURN(auto recovered, index_->recovered(file));
     std::vector<Version> rescued, others;
     for (Version version : versions) {
-      (std::ranges::contains(recovered, version, &VersionRow::version) ? others : rescued).push_back(version);
+      const bool was_rescued = std::ranges::find(recovered, version, &VersionRow::version) == recovered.end();
+      (was_rescued ? rescued : others).push_back(version);
     }
     for (bool were_rescued : {true, false}) {
       const auto& told = were_rescued ? rescued : others;
