@@ -21,13 +21,22 @@ constexpr Duration kTokenLifetimeMin = 10s;
 constexpr Duration kTokenLifetimeMax = std::chrono::hours(24 * 365);
 constexpr size_t kTokensMax = 1000;
 
+// Gives its turn back wherever the coroutine that has it ends.
+struct Turn {
+  explicit Turn(Semaphore* of) : semaphore(of) {}
+  Turn(const Turn&) = delete;
+  ~Turn() { semaphore->release(1); }
+  Semaphore* semaphore;
+};
+
 int64_t microseconds(WallTime time) { return time.time_since_epoch().count(); }
 
 }  // namespace
 
 TrustCalls::TrustCalls(Env& env, TrustOptions options, TlsNet* tls, std::unique_ptr<ClusterAuthority> authority,
                        Catalogue* catalogue, Proposer* proposer)
-    : env_(env), options_(std::move(options)), tls_(tls), catalogue_(catalogue), proposer_(proposer), authority_(std::move(authority)) {}
+    : env_(env), options_(std::move(options)), tls_(tls), catalogue_(catalogue), proposer_(proposer), authority_(std::move(authority)),
+      token_file_(env.executor, 1), rotating_(env.executor, 1) {}
 
 Task<Status> TrustCalls::open() { return refresh_token_file(); }
 
@@ -43,6 +52,8 @@ Task<void> TrustCalls::run() {
 
 // The token in DATA/join-token always has half of its time left, and is known here.
 Task<Status> TrustCalls::refresh_token_file() {
+  co_await token_file_.acquire(1);
+  Turn turn(&token_file_);
   std::string path = options_.folder + kJoinTokenFile;
   auto text = co_await read_small_file(env_, path, kTokenSizeMax);
   auto token = text ? parse_join_token(*text) : fail(Code::kNotFound, "none");
@@ -171,6 +182,8 @@ std::vector<std::string> TrustCalls::without_new_certificate() {
 }
 
 Task<Result<wire::RotateAuthorityReply>> TrustCalls::rotate(wire::RotateAuthorityRequest request) {
+  co_await rotating_.acquire(1);
+  Turn turn(&rotating_);
   wire::RotateAuthorityReply reply;
   if (!request.finish()) {
     CO_RETURN_IF_ERROR(co_await authority_->replace());

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "common/env/env.h"
+#include "common/env/sync.h"
 #include "common/env/task.h"
 #include "common/tls/join_token.h"
 #include "common/wire/trust.pb.h"
@@ -63,6 +64,8 @@ class TrustCalls {
   Catalogue* catalogue_;
   Proposer* proposer_;
   std::unique_ptr<ClusterAuthority> authority_;
+  Semaphore token_file_;  // One writer at a time, of the file and of the authority.
+  Semaphore rotating_;
 };
 
 }  // namespace understudy

@@ -64,6 +64,14 @@ class ChunkPins {
       kept_.pop_front();
     }
   }
+  // What is kept of a file without a holder was for a version that has come.
+  void end_kept(FileId file) {
+    for (auto at = pins_.lower_bound({file, ChunkHash{}}); at != pins_.end() && at->first.first == file;) {
+      auto pin = at++;
+      pin->second.until = {};
+      drop_if_free(pin);
+    }
+  }
   // Any chunk of the file.
   bool holds(FileId file) const {
     auto found = pins_.lower_bound({file, ChunkHash{}});

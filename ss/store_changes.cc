@@ -117,6 +117,7 @@ void StoreEngine::version_done(const StoredVersionRef& version, const Status& st
     cache_.add(version);
   }
   append_ended(file);
+  if (status && !open_.contains(file)) pins_.end_kept(file);
 }
 
 Task<Result<VersionInfo>> StoreEngine::finish(StoredVersionRef version) {

@@ -2,7 +2,6 @@
 #include "common/wire/audit.h"
 
 #include <gmock/gmock.h>
-#include <google/protobuf/message.h>
 #include <gtest/gtest.h>
 
 #include "common/base/log.h"

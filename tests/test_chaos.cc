@@ -15,6 +15,8 @@
 #include <map>
 #include <set>
 
+#include "common/tls/certificates.h"
+#include "common/tls/tls_net.h"
 #include "common/uv/uv_runtime.h"
 #include "tests/sim/real_processes.h"
 #include "tests/sim/run_clients.h"
@@ -45,7 +47,7 @@ std::string first_line(const std::string& path) {
 class Round {
  public:
   Round(UvRuntime* runtime, RealProcesses* processes, RunScript script)
-      : env_(runtime->env()), processes_(processes), script_(std::move(script)), tasks_(env_.executor) {
+      : tls_(runtime->env(), &credentials_), env_(tls_.env()), processes_(processes), script_(std::move(script)), tasks_(env_.executor) {
     record_.now = [this] { return env_.clock.now(); };
     if (std::getenv("CHAOS_LOG") != nullptr) {
       begun_ = env_.clock.now();
@@ -121,7 +123,7 @@ class Round {
       Address listen = name_node_.empty() ? processes_->host(name) + ":0" : name_node_;
       return {"--listen", listen, "--heartbeat-interval", render_duration(script_.scene.heartbeat)};
     }
-    return {"--name", name, "--nm", name_node_, "--listen", processes_->host(name) + ":0"};
+    return {"--name", name, "--nm", name_node_, "--listen", processes_->host(name) + ":0", "--join-token", processes_->folder("nm") + "/join-token"};
   }
   void start(const std::string& name) {
     Status started = processes_->start(name, arguments(name));
@@ -135,6 +137,11 @@ class Round {
       if (env_.clock.now() > end || !processes_->runs("nm")) co_return fail(Code::kUnavailable, "the name node does not start");
       co_await sleep_for(env_, kLookAgain);
     }
+    std::ifstream file(processes_->folder("nm") + "/ca.pem");
+    CO_ASSIGN_OR_RETURN(auto authorities, parse_pem_certificates(std::string(std::istreambuf_iterator<char>(file), {})));
+    TlsMaterial believed;
+    believed.authorities = std::move(authorities);
+    CO_RETURN_IF_ERROR(credentials_.set(std::move(believed)));
     for (const std::string& name : server_names(script_.scene)) start(name);
     co_return Status{};
   }
@@ -307,7 +314,9 @@ class Round {
     }
   }
 
-  Env& env_;
+  TlsCredentials credentials_;
+  TlsNet tls_;
+  Env env_;
   RealProcesses* processes_;
   const RunScript script_;
   RunRecord record_;

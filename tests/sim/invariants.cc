@@ -177,6 +177,13 @@ void check_errors(const History& history, Violations* violations) {
   }
 }
 
+// What was under way or done when a disk was lost, and not on its other half.
+bool may_be_gone(const History& history, const Op& op) {
+  return std::ranges::any_of(history.losses, [&](const Loss& loss) {
+    return op.begun <= loss.at && std::ranges::find(loss.survived, FileVersion{op.file, op.version}) == loss.survived.end();
+  });
+}
+
 // ---- Time ----------------------------------------------------------------------------
 
 // In the order in which they were answered; an operation that began later may not be of an older version.
@@ -198,6 +205,7 @@ void check_order(const History& history, const Told& told, Violations* violation
       if (session == nullptr || session->version < (*end)->version) session = *end;
       bool counts = (*end)->kind != Op::Kind::kRead || (*end)->linearizable;
       if (!counts || told.aside.contains({(*end)->file, (*end)->version}) || told.lost.contains((*end)->file)) continue;
+      if (!(*end)->sync && may_be_gone(history, **end)) continue;
       const Op*& slot = newest[(*end)->file];
       if (slot == nullptr || slot->version < (*end)->version) slot = *end;
     }
@@ -338,15 +346,6 @@ class StateCheck {
     });
   }
 
-  bool may_be_gone(const Op& op) const {
-    for (const Loss& loss : history_.losses) {
-      // What was under way or done by then, and not on the other half.
-      if (op.begun > loss.at) continue;
-      if (std::ranges::find(loss.survived, FileVersion{op.file, op.version}) == loss.survived.end()) return true;
-    }
-    return false;
-  }
-
   void check_acknowledged() {
     for (const Op& op : history_.ops()) {
       if (op.outcome != Op::Outcome::kDone || !makes_version(op.kind)) continue;
@@ -370,7 +369,7 @@ class StateCheck {
           auto file = half.files.find(op.file);
           return file == half.files.end() || file->second.whole_line;
         });
-        if (whole && !may_be_gone(op)) violations_->add("lost", to_string(op) + ": is nowhere");
+        if (whole && (op.sync || !may_be_gone(history_, op))) violations_->add("lost", to_string(op) + ": is nowhere");
       } else if (op.sync) {
         violations_->add("lost", to_string(op) + ": acknowledged in sync mode, and set aside");
       } else if (!told_.aside.contains({op.file, op.version})) {

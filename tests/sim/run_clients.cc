@@ -95,17 +95,32 @@ Task<void> RunClient::write(Op::Kind kind, std::string path, uint64_t size) {
 
 Task<void> RunClient::edit(std::string path, uint64_t sentence) {
   Token token = begin(Op::Kind::kEdit, path);
-  auto opening = session_->edit_open(path, sentence);
+  auto opening = session_->edit_open(path, sentence, std::nullopt);
   auto opened = co_await opening;
-  if (!opened) co_return end(token, std::unexpected(opened.error()));
+  if (!opened) {
+    end(token, std::unexpected(opened.error()));
+    co_return;
+  }
   auto inserting = session_->edit_insert(*opened, 1, edit_word(token));
   auto inserted = co_await inserting;
   Result<wire::VersionReply> done = fail(Code::kInternal, "");
-  if (inserted) {
-    auto committing = session_->edit_commit(*opened);
-    done = co_await committing;
+  if (inserted.result) {
+    wire::RequestNumber number = session_->next_request();
+    auto committing = session_->edit_commit(*opened, number);
+    auto outcome = co_await committing;
+    wire::VersionReply reply;
+    if (outcome.result && reply.ParseFromString(outcome.result->message)) {
+      done = std::move(reply);
+    } else if (!outcome.result && outcome.result.error().code != Code::kUnavailable) {
+      done = std::unexpected(outcome.result.error());
+    } else {
+      // It may have been carried out: a repeat gets that answer, and nothing else does.
+      auto asking = session_->edit_committed(*opened, number);
+      done = co_await asking;
+      if (!done) done = fail(Code::kUnavailable, "outcome unknown: " + done.error().message);
+    }
   } else {
-    done = std::unexpected(inserted.error());
+    done = std::unexpected(inserted.result.error());
   }
   if (!done) {
     // What was refused stays open until somebody ends it.
