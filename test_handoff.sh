@@ -74,7 +74,7 @@ check "some of them stand for acknowledgements" test "$(member ss1_backup sync_h
 check "it returns" understudy up
 check "both halves are in sync" until_true 60 in_sync ss1 ss1_backup
 check "WAIT: all is on both halves" understudy WAIT
-check "EVENTS: the hints were handed off" until_true 10 event_says "were handed off to ss1_backup"
+check "EVENTS: the hints were handed off" until_true 10 event_says "handed off to ss1_backup"
 check "no hint is left" test "$(member ss1_backup hints)" = 0
 kill -KILL "$(pid_of ss1)"
 check "ss1_backup alone has everything" until_true 30 all_is_there a

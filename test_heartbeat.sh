@@ -27,7 +27,7 @@ drill_at() {
   disown
   until_true 20 test -s "$cluster/nm1/address" || { not_ok "$title: the name node starts"; return; }
   address=$(cat "$cluster/nm1/address")
-  understudy() { "$bin/understudy" --nm "$address" --ca "$cluster/nm1/ca.pem" "$@"; }
+  understudy() { "$bin/understudy" --nm "$address" --data "$cluster" "$@"; }
   start_server ss1
   start_server ss1_backup
 

@@ -31,6 +31,7 @@ both_in_sync() { understudy() { "$cli" --nm "$at" --ca "$cluster/nm1/ca.pem" "$@
 start nm1 "$nm" --data "$cluster/nm1" --listen 127.0.0.1:0 --certificate-lifetime 6s
 until_true 30 test -s "$cluster/nm1/address"
 at=$(cat "$cluster/nm1/address")
+export UNDERSTUDY_PASSWORD=$(cut -d' ' -f2 "$cluster/nm1/admin-credentials")
 check 'the authority is readable by its owner only' [ "$(stat -c %a "$cluster/nm1/authority.pem" "$cluster/nm1/join-token" | tr '\n' ' ')" = '600 600 ' ]
 refused 'a server without certificate and token' 1 '^error: UNAUTHENTICATED: ss1 has no certificate yet; give --join-token' "$ss" --name ss1 --data "$folder/e1" --nm "$at"
 echo nonsense >"$folder/nonsense"
@@ -59,12 +60,14 @@ refused '--insecure beyond this machine' 1 '^error: INVALID: .*--insecure is for
 refused 'a name node that listens to all without TLS' 2 '^error: INVALID: .*--insecure is for this machine' "$nm" --data "$folder/e5" --listen 0.0.0.0:0 --insecure
 
 # ---- An insecure cluster, and who meets it.
+unset UNDERSTUDY_PASSWORD
 check 'an insecure cluster starts by name' "$cli" up --data "$folder/open" --insecure
 open=$(cat "$folder/open/nm1/address")
 check 'its client' "$cli" --insecure --data "$folder/open" STATUS
 check 'it warns in the log' grep -q 'warn.*--insecure' "$folder/open/nm1/log"
 refused 'a TLS client at its port' 1 '^error: INVALID: .*--insecure' "$cli" --nm "$open" --ca "$fingerprint" STATUS
 check 'it stops' "$cli" down --data "$folder/open"
+export UNDERSTUDY_PASSWORD=$(cut -d' ' -f2 "$cluster/nm1/admin-credentials")
 
 # ---- Renewal, and a new authority, while files go in.
 first=$(sha256sum <"$cluster/ss1/server.pem")

@@ -486,7 +486,8 @@ Task<CallOutcome> Session::edit_commit(Edit edit, wire::RequestNumber number) {
   // The sentence was opened a while ago: what its folder says now counts, and the old capability may be over.
   auto locating = locate(edit.path, wire::LocateRequest::LOOK_UP, {}, wire::RIGHT_WRITE);
   auto located = co_await locating;
-  bool same = located && located->file_id() == edit.location.file_id();
+  if (!located && located.error().code == Code::kDenied) co_return CallOutcome{std::unexpected(located.error()), false};
+  bool same = located && located->file_id() == edit.location.file_id() && located->epoch() == edit.location.epoch();
   Bytes message = for_location(request)(same ? *located : edit.location);
   auto outcome = co_await call_watched(edit.path, edit.location, wire::EDIT_COMMIT, std::move(message), {});
   wire::VersionReply reply;

@@ -29,6 +29,8 @@ struct Paused {
   ~Paused() { worker->pause(false); }
 };
 
+std::string counted(uint64_t hints) { return fmt::format("{} hint{}", hints, hints == 1 ? "" : "s"); }
+
 bool is_big(const wire::VersionRecord& record) { return record.chunks_size() > 0 && record.inline_content().empty(); }
 
 }  // namespace
@@ -112,17 +114,20 @@ Task<void> HintKeeper::tell(std::string target) {
   auto* event = command.add_events();
   event->set_kind("handed-off");
   event->set_server(target);
-  event->set_text(fmt::format("{} hints, {} bytes, were handed off to {}", handed.hints, handed.bytes, target));
+  event->set_text(fmt::format("{}, {} bytes, handed off to {}", counted(handed.hints), handed.bytes, target));
   (void)co_await proposer_->propose(std::move(command));
+}
+
+int64_t HintKeeper::oldest_kept_us() const {
+  // NM time stands still without commands; the wall's is what the next one will have.
+  const int64_t now_us = std::max<int64_t>(catalogue_->time_us(), env_.clock.wall().time_since_epoch().count());
+  return now_us - std::chrono::duration_cast<std::chrono::microseconds>(settings_.hint_ttl).count();
 }
 
 Task<void> HintKeeper::expire(std::string target) {
   const Server* server = catalogue_->server(target);
   if (server == nullptr) co_return;
-  const int64_t ttl_us = std::chrono::duration_cast<std::chrono::microseconds>(settings_.hint_ttl).count();
-  // NM time stands still without commands; the wall's is what the next one will have.
-  const int64_t now_us = std::max<int64_t>(catalogue_->time_us(), env_.clock.wall().time_since_epoch().count());
-  const int64_t before_us = now_us - ttl_us;
+  const int64_t before_us = oldest_kept_us();
   const ServerId id = server->id;
   uint64_t expired = 0;
   while (catalogue_->has_hints_before(id, before_us)) {
@@ -139,7 +144,7 @@ Task<void> HintKeeper::expire(std::string target) {
   auto* event = told.add_events();
   event->set_kind("expired");
   event->set_server(target);
-  event->set_text(fmt::format("{} hints for {} expired; what they held comes from its partner, when both are there", expired, target));
+  event->set_text(fmt::format("{} for {} expired; what was in them comes from its partner, when both are there", counted(expired), target));
   (void)co_await proposer_->propose(std::move(told));
 }
 
@@ -160,7 +165,8 @@ Task<void> HintKeeper::collect(std::string target, std::string source, Epoch epo
     uint64_t bytes = 0;
     for (const Job& job : page) {
       after = job.sequence;
-      if (!job.to || job.kind == JobKind::kDelete) continue;
+      // What waits for longer than a hint lives comes by resync.
+      if (!job.to || job.kind == JobKind::kDelete || job.created_us < oldest_kept_us()) continue;
       Version have = catalogue_->held_with_hints(id, job.object, /*promised=*/false);
       if (have >= job.to) continue;
       auto* item = fetch.add_items();

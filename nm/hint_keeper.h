@@ -44,6 +44,8 @@ class HintKeeper {
  private:
   Task<void> collect(std::string target, std::string source, Epoch epoch);
   Task<void> expire(std::string target);
+  // In NM time: what is older is not kept.
+  int64_t oldest_kept_us() const;
   Task<void> restore(std::string target, Incarnation incarnation);
   Task<void> look_after_pair(PairId pair, bool collecting);
   Task<void> tell(std::string target);

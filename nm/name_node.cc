@@ -221,7 +221,7 @@ Task<Status> NameNode::open() {
 
   CO_RETURN_IF_ERROR(co_await note_longer_lease());
   const std::string me = "nm" + std::to_string(options_.id);
-  auto hint_store = co_await HintStore::open(env_, options_.folder + "/hints", catalogue_->database_id());
+  auto hint_store = co_await HintStore::open(env_, options_.folder + "/hints", catalogue_->cluster_id());
   if (!hint_store) co_return std::unexpected(hint_store.error());
   hint_store_ = *std::move(hint_store);
 

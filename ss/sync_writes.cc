@@ -91,7 +91,10 @@ void SyncWrites::close_if_settled(FileId file) {
 }
 
 Task<Result<VersionInfo>> SyncWrites::carry(FileId file, Epoch epoch, bool sync, Task<Result<VersionInfo>> change) {
-  if (sync) CO_RETURN_IF_ERROR(holders_->possible());
+  if (sync) {
+    // The code that says: nothing was appended, ask again.
+    if (auto possible = holders_->possible(); !possible) co_return fail(Code::kStaleEpoch, possible.error().message);
+  }
   std::optional<Hold> hold;
   if (sync || files_.contains(file)) hold.emplace(this, file);
   Version before;

@@ -79,8 +79,8 @@ class Round {
 
  private:
   struct Client {
-    Client(Env& env, RunRecord* record, size_t number, Address name_node)
-        : session(env, {.name_nodes = {std::move(name_node)}, .user = "client" + std::to_string(number)}),
+    Client(Env& env, RunRecord* record, size_t number, client::SessionOptions options)
+        : session(env, std::move(options)),
           client(env, &session, record, number) {}
     client::Session session;
     RunClient client;
@@ -88,14 +88,14 @@ class Round {
 
   Task<Status> play() {
     CO_RETURN_IF_ERROR(co_await start_all());
-    operator_ = std::make_unique<client::Session>(env_, client::SessionOptions{.name_nodes = {name_node_}, .timeout = 2s});
+    operator_ = std::make_unique<client::Session>(env_, options(2s));
     CO_RETURN_IF_ERROR(co_await until_in_sync("before the first fault"));
     std::vector<std::vector<Step>> steps(script_.scene.clients);
     for (const Step& step : script_.steps) {
       if (step.client >= 0) steps[static_cast<size_t>(step.client)].push_back(step);
     }
     for (size_t i = 0; i < steps.size(); ++i) {
-      clients_.push_back(std::make_unique<Client>(env_, &record_, i, name_node_));
+      clients_.push_back(std::make_unique<Client>(env_, &record_, i, options(30s)));
       if (!co_await clients_.back()->client.prepare()) co_return fail(Code::kUnavailable, "no folders can be made");
       tasks_.spawn(clients_.back()->client.run(std::move(steps[i])));
     }
@@ -116,6 +116,14 @@ class Round {
     check_answers(record_.history, state, &record_.violations);
     check_state(record_.history, state, &record_.violations);
     co_return Status{};
+  }
+
+  // Everybody is the administrator that the cluster began with.
+  client::SessionOptions options(Duration timeout) const {
+    client::SessionOptions options{.name_nodes = {name_node_}};
+    std::ifstream(processes_->folder("nm") + "/admin-credentials") >> options.user >> options.password;
+    options.timeout = timeout;
+    return options;
   }
 
   std::vector<std::string> arguments(const std::string& name) const {

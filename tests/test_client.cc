@@ -367,7 +367,9 @@ class PiecesConsole : public Console {
   bool write(Stream, std::string_view) override { return true; }
   Task<Status> write_result(Env&, Bytes) override { co_return Status{}; }
   bool on_terminal(Stream) const override { return false; }
-  Task<Result<std::string>> read_secret(Env&, std::string, std::string) override { co_return fail(Code::kInvalid, "none"); }
+  Task<Result<std::string>> read_secret(Env&, std::string, std::string) override {
+    co_return fail(Code::kInvalid, "nobody to ask");
+  }
 
  private:
   std::vector<Bytes> pieces_;

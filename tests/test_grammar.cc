@@ -68,6 +68,7 @@ TEST(Grammar, refusals_say_what_to_do) {
   EXPECT_EQ(refusal("DELETE -x a"), "usage INVALID: DELETE has no option -x; use: DELETE f");
   EXPECT_EQ(refusal("READ a --range"),
             "usage INVALID: --range needs A-B; use: READ f [--version V] [--range A-B]");
+  EXPECT_EQ(refusal("ADDACCESS -R /f"), "usage INVALID: ADDACCESS needs more arguments; use: ADDACCESS -R|-W f user");
   EXPECT_EQ(refusal("PROMOTE ss1"), "accepted");
   EXPECT_EQ(refusal("PROMOTE ss1 --force"), "accepted");
 }

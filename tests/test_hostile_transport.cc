@@ -12,6 +12,7 @@
 #include "common/tls/tls_net.h"
 #include "common/uv/uv_runtime.h"
 #include "common/wire/call.h"
+#include "common/wire/identity.pb.h"
 #include "common/wire/trust.pb.h"
 #include "nm/name_node.h"
 #include "tests/co_assert.h"
@@ -113,6 +114,12 @@ class HostileTransport : public ::testing::Test {
     hello.set_name("ss1");
     auto greeted = co_await call<wire::HelloReply>(talk.peer.get(), wire::HELLO, hello, 5s);
     if (!greeted) co_return std::unexpected(greeted.error());
+    if (role == wire::HelloRequest::CLIENT) {
+      wire::LoginRequest login;
+      std::ifstream(folder_ + "/admin-credentials") >> *login.mutable_user() >> *login.mutable_password();
+      auto entered = co_await call<wire::LoginReply>(talk.peer.get(), wire::LOGIN, login, 5s);
+      if (!entered) co_return std::unexpected(entered.error());
+    }
     co_return talk;
   }
 

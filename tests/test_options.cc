@@ -28,7 +28,7 @@ TEST(Options, before_the_command_and_nowhere_else) {
 TEST(Options, what_is_not_built_is_refused_by_name) {
   EXPECT_EQ(refusal({"--durability", "sync"}), "accepted");
   EXPECT_NE(refusal({"--durability", "twice"}), "accepted");
-  EXPECT_EQ(refusal({"--user", ""}), "INVALID: --user needs NAME");
+  EXPECT_EQ(refusal({"--user", ""}), "usage INVALID: --user needs NAME");
   EXPECT_EQ(refusal({"--user", "bob"}), "accepted");
   EXPECT_EQ(refusal({"--user", "admin", "--durability", "async", "--read-from", "any"}), "accepted");
   EXPECT_TRUE(refusal({"--read-from", "sky"}).starts_with("usage "));

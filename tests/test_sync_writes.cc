@@ -150,7 +150,7 @@ TEST_F(SyncWritesTest, WhatTheHolderLacksBeforeGoesFirst) {
 
 TEST_F(SyncWritesTest, IsRefusedBeforeItBeginsWhereNobodyCanHoldIt) {
   holders_->refusal = "nobody is there";
-  EXPECT_EQ(put(1, "one", true), "UNAVAILABLE");
+  EXPECT_EQ(put(1, "one", true), "STALE_EPOCH");
   EXPECT_EQ(ss_.get(1), "NOT_FOUND");
   EXPECT_EQ(put(1, "one", false), "3.1");
 }
