@@ -88,7 +88,7 @@ check "WAIT: it is on both halves" understudy WAIT
 kill -KILL "$(pid_of ss1_backup)"
 check "ss1_backup is failed" until_true 30 member_is ss1_backup state failed
 check "more data" meanwhile b
-check "hints for all of it are there" until_true 20 has_hints ss1_backup 12
+check "hints for all of it are there" until_true 20 has_hints ss1_backup 11
 kill -KILL "$(pid_of ss1)"
 mv "$cluster/ss1" "$folder/lost-ss1"
 check "the target returns alone" start_only ss1_backup

@@ -105,10 +105,10 @@ class TlsTest : public ::testing::Test {
     peer.close();
     co_await yield_now(*client);
   }
-  void expect_refused(TlsMaterial server, TlsMaterial client, const std::string& words) {
+  void expect_refused(TlsMaterial server, TlsMaterial client, const std::string& words, Code code = Code::kUnauthenticated) {
     auto answer = exchange(std::move(server), std::move(client));
     ASSERT_FALSE(answer);
-    EXPECT_EQ(answer.error().code, Code::kUnavailable);
+    EXPECT_EQ(answer.error().code, code);
     EXPECT_THAT(answer.error().message, HasSubstr(words));
     EXPECT_EQ(echo_.last.role, Role::kNone) << "and the server heard nothing of it";
   }
@@ -206,7 +206,7 @@ TEST_F(TlsTest, APlaintextClientIsToldSo) {
   SecuredEnv server(runtime_.env(), authority_.name_node());
   auto answer = exchange_between(&server.env, &runtime_.env());
   ASSERT_FALSE(answer);
-  EXPECT_EQ(answer.error().code, Code::kUnavailable);
+  EXPECT_EQ(answer.error().code, Code::kInvalid);
   EXPECT_THAT(answer.error().message, HasSubstr("speaks TLS"));
 }
 
@@ -214,7 +214,7 @@ TEST_F(TlsTest, ATlsClientOfAPlaintextServerIsToldSo) {
   SecuredEnv client(runtime_.env(), authority_.client());
   auto answer = exchange_between(&runtime_.env(), &client.env);
   ASSERT_FALSE(answer);
-  EXPECT_EQ(answer.error().code, Code::kUnavailable);
+  EXPECT_EQ(answer.error().code, Code::kInvalid);
   EXPECT_THAT(answer.error().message, HasSubstr("--insecure"));
 }
 
