@@ -20,7 +20,9 @@ using Role = PeerIdentity::Role;
 // A process's Env with TLS in front of its network.
 struct SecuredEnv {
   SecuredEnv(Env& plain, TlsMaterial material) : net(plain, &credentials), env(net.env()) {
-    CHECK(credentials.set(std::move(material)));
+    auto taken = credentials.set(std::move(material));
+    if (!taken) std::fprintf(stderr, "%s\n", taken.error().to_string().c_str());
+    CHECK(taken);
   }
   TlsCredentials credentials;
   TlsNet net;

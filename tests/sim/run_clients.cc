@@ -112,7 +112,8 @@ Task<void> RunClient::edit(std::string path, uint64_t sentence) {
     if (outcome.result && reply.ParseFromString(outcome.result->message)) {
       reply.set_file_id(opened->location.file_id());
       done = std::move(reply);
-    } else if (!outcome.result && outcome.result.error().code != Code::kUnavailable) {
+    } else if (Code code = outcome.result ? Code{} : outcome.result.error().code;
+               !outcome.result && code != Code::kUnavailable && code != Code::kMoved && code != Code::kStaleEpoch) {
       done = std::unexpected(outcome.result.error());
     } else {
       // It may have been carried out: a repeat gets that answer, and nothing else does.
