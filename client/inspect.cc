@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "common/base/checksum.h"
 #include "common/base/coding.h"
 #include "common/base/path.h"
 #include "common/segment_log/log_reader.h"
@@ -42,6 +45,7 @@ std::string storage_record_words(const LogRecord& record) {
     case RecordType::kAside: return message_words<wire::AsideRecord>("ASIDE", record);
     case RecordType::kState: return message_words<wire::StateRecord>("STATE", record);
     case RecordType::kTrim: return message_words<wire::TrimRecord>("TRIM", record);
+    case RecordType::kGap: return fmt::format("GAP, {}: what stood here was damaged, and is not needed", counted(record.body.size(), "byte"));
   }
   return fmt::format("unknown, head {}, body {}", counted(record.head.size(), "byte"),
                      counted(record.body.size(), "byte"));
@@ -95,23 +99,40 @@ void show_record(Output* out, const LogRecord& record) {
   }
 }
 
+void show_damage(Output* out, Lsn from, Lsn to) {
+  std::string words = fmt::format("DAMAGED: {} that had been durable do not fit their checksum", counted(number(to) - number(from), "byte"));
+  if (out->json()) {
+    out->object(Json().count("lsn", number(from)).count("damaged_bytes", number(to) - number(from)).text("text", words));
+  } else {
+    out->line(fmt::format("{:>12}  {}", number(from), words));
+  }
+}
+
 // Each record in words. `reader` outlives the task.
 Task<Status> inspect_records(LogReader* reader, Output* out) {
-  uint64_t records = 0;
+  uint64_t records = 0, damages = 0;
   for (;;) {
     auto next = reader->next();
     CO_ASSIGN_OR_RETURN(auto record, co_await next);
-    if (!record) break;
-    ++records;
-    show_record(out, *record);
-  }
-  std::string end = fmt::format("{}; valid up to position {}", counted(records, "record"), number(reader->position()));
-  if (!reader->at_file_end()) {
+    if (record) {
+      ++records;
+      show_record(out, *record);
+      continue;
+    }
+    if (reader->at_file_end()) break;
     auto proving = reader->proves_damage();
     CO_ASSIGN_OR_RETURN(bool damaged, co_await proving);
-    if (damaged) co_return fail(Code::kCorrupt, end + "; what stands there had been durable: the file is damaged");
-    end += "; a torn or not yet written tail behind it";
+    if (!damaged) break;
+    // What is behind it can be read all the same.
+    ++damages;
+    const Lsn from = reader->position();
+    auto skipping = reader->skip_damage();
+    CO_RETURN_IF_ERROR(co_await skipping);
+    show_damage(out, from, reader->position());
   }
+  std::string end = fmt::format("{}; valid up to position {}", counted(records, "record"), number(reader->position()));
+  if (!reader->at_file_end()) end += "; a torn or not yet written tail behind it";
+  if (damages > 0) co_return fail(Code::kCorrupt, fmt::format("{}; damaged in {}", end, counted(damages, "place")));
   out->note(end);
   co_return Status{};
 }
@@ -144,9 +165,35 @@ Task<Status> inspect_packed(Env& env, std::string path, Output* out) {
   co_return co_await inspecting;
 }
 
+// One value, or nothing.
+std::string value_of(SqliteDb* db, std::string_view sql) {
+  auto get = db->statement(sql);
+  auto row = get.step();
+  return row && *row ? std::string(get.column_bytes(0)) : "";
+}
+
+std::string database_words(SqliteDb* db, const std::vector<std::string>& tables) {
+  auto has = [&](std::string_view name) { return std::ranges::find(tables, name) != tables.end(); };
+  if (has("nodes") && has("cluster")) {
+    return "the catalogue of a name node: cluster " + value_of(db, "SELECT cluster_id FROM cluster") + ", database " +
+           value_of(db, "SELECT database_id FROM cluster") + ", applied up to entry " +
+           value_of(db, "SELECT applied_index FROM cluster") + " of the Raft log";
+  }
+  if (has("changes") && has("objects")) {
+    std::string summary = value_of(db, "SELECT value FROM meta WHERE key = 'summary'");
+    BytesView bytes = summary;
+    uint64_t covered = 0;
+    std::string upto = get_fixed(bytes, covered) ? std::to_string(covered) : "?";
+    return "the index of a storage server's log: " + value_of(db, "SELECT value FROM meta WHERE key = 'store'") + ", covers the log up to position " +
+           upto + "; it can be made anew: understudy-ss --rebuild-index";
+  }
+  return "an SQLite database";
+}
+
 Status inspect_database(const std::string& path, Output* out) {
-  ASSIGN_OR_RETURN(auto db, SqliteDb::open(path, {}));
-  out->note("an SQLite database: an index of a log");
+  auto opened = SqliteDb::open(path, {});
+  if (!opened) return fail(opened.error().code, "an SQLite database that cannot be opened: " + opened.error().message);
+  auto db = *std::move(opened);
   std::vector<std::string> tables;
   {
     auto list = db->statement("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
@@ -156,16 +203,30 @@ Status inspect_database(const std::string& path, Output* out) {
       tables.emplace_back(list.column_bytes(0));
     }
   }
+  out->note(database_words(db.get(), tables));
   for (const std::string& table : tables) {
     auto count = db->statement("SELECT count(*) FROM \"" + table + "\"");
-    ASSIGN_OR_RETURN(bool row, count.step());
-    uint64_t rows = row ? count.column_uint64(0) : 0;
+    auto row = count.step();
+    if (!row) {
+      out->note("DAMAGED: " + table + ": " + row.error().message);
+      continue;
+    }
+    uint64_t rows = *row ? count.column_uint64(0) : 0;
     if (out->json()) {
       out->object(Json().text("table", table).count("rows", rows));
     } else {
       out->line(fmt::format("{:<24} {}", table, counted(rows, "row")));
     }
   }
+  auto check = db->statement("PRAGMA integrity_check(10)");
+  std::string problems;
+  for (;;) {
+    ASSIGN_OR_RETURN(bool row, check.step());
+    if (!row) break;
+    if (check.column_bytes(0) != "ok") problems += (problems.empty() ? "" : "; ") + std::string(check.column_bytes(0));
+  }
+  if (!problems.empty()) return fail(Code::kCorrupt, "SQLite's own check finds: " + one_line(problems));
+  out->note("SQLite's own check finds nothing wrong");
   return {};
 }
 
@@ -203,6 +264,41 @@ Status inspect_join_token(BytesView text, Output* out) {
   return {};
 }
 
+bool get_words(BytesView& in, std::string& text) {
+  uint32_t size = 0;
+  if (!get_fixed(in, size) || in.size() < size) return false;
+  text = in.substr(0, size);
+  in.remove_prefix(size);
+  return true;
+}
+
+constexpr uint32_t kTermMagic = 0x6d725455;      // "UTrm", as nm/raft_io.cc writes it.
+constexpr uint32_t kSnapshotMagic = 0x70735355;  // "USsp"
+
+// The two small files beside a Raft log; nothing for any other.
+std::optional<Result<std::string>> raft_note(BytesView bytes) {
+  uint32_t magic = 0, format = 0;
+  BytesView in = bytes;
+  if (!get_fixed(in, magic) || (magic != kTermMagic && magic != kSnapshotMagic) || !get_fixed(in, format)) return std::nullopt;
+  const char* what = magic == kTermMagic ? "term and vote of a Raft log" : "a snapshot's descriptor of a Raft log";
+  if (bytes.size() < 16 || load_fixed<uint64_t>(bytes.data() + bytes.size() - 8) != checksum(bytes.substr(0, bytes.size() - 8))) {
+    return fail(Code::kCorrupt, std::string(what) + ", and its checksum does not fit");
+  }
+  uint64_t one = 0, two = 0, three = 0, four = 0;
+  std::string text, database;
+  if (magic == kTermMagic) {
+    if (!get_fixed(in, one) || !get_fixed(in, two) || !get_words(in, text)) return fail(Code::kCorrupt, std::string(what) + ", cut short");
+    return fmt::format("{}, format {}: term {}, {}, store {}", what, format, one,
+                       two == 0 ? "no vote given" : "voted for " + std::to_string(two), text);
+  }
+  if (!get_fixed(in, one) || !get_fixed(in, two) || !get_fixed(in, three) || !get_fixed(in, four) || !get_words(in, text) ||
+      !get_words(in, database)) {
+    return fail(Code::kCorrupt, std::string(what) + ", cut short");
+  }
+  return fmt::format("{}, format {}: everything up to entry {} of term {} is in database {}; the log is replayed from position {}", what,
+                     format, one, two, database, four);
+}
+
 }  // namespace
 
 Task<Status> inspect_file(Env& env, std::string path, Output* out) {
@@ -222,6 +318,23 @@ Task<Status> inspect_file(Env& env, std::string path, Output* out) {
   if (start.starts_with(kSqliteMagic)) co_return inspect_database(path, out);
   if (start.starts_with("-----BEGIN ")) co_return inspect_pem(start, out);
   if (start.starts_with("understudy-join:")) co_return inspect_join_token(start, out);
+  if (path.ends_with("-wal") || path.ends_with("-shm")) {
+    out->note(fmt::format("SQLite's {} of {}: look at that one", path.ends_with("-wal") ? "write-ahead log" : "shared index of the write-ahead log",
+                          printable(path.substr(0, path.size() - 4))));
+    co_return Status{};
+  }
+  if (auto note = raft_note(start)) {
+    if (!*note) co_return std::unexpected(note->error());
+    if (out->json()) out->object(Json().text("text", **note));
+    else out->line(**note);
+    co_return Status{};
+  }
+  if (path.ends_with("/lock") && start.empty()) {
+    out->note("a lock: the server that runs in this folder holds it");
+    co_return Status{};
+  }
+  if (start.starts_with("understudy store, format")) out->note("what makes this folder a storage server's, and its store id");
+  if (start.starts_with("understudy scrub, format")) out->note("how far the scrubber came; nothing depends on it");
   // What is for people (pid, address, cluster.json, log) is words already.
   bool text = start.size() < kNoteSizeMax ? is_valid_utf8(start) : path.ends_with("log");
   if (start.empty()) {

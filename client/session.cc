@@ -491,7 +491,11 @@ Task<CallOutcome> Session::edit_commit(Edit edit, wire::RequestNumber number) {
   Bytes message = for_location(request)(same ? *located : edit.location);
   auto outcome = co_await call_watched(edit.path, edit.location, wire::EDIT_COMMIT, std::move(message), {});
   wire::VersionReply reply;
-  if (outcome.result && reply.ParseFromString(outcome.result->message)) saw(edit.location.file_id(), reply.version());
+  if (outcome.result && reply.ParseFromString(outcome.result->message)) {
+    saw(edit.location.file_id(), reply.version());
+    reply.set_file_id(edit.location.file_id());  // As in every answer about a version.
+    outcome.result->message = reply.SerializeAsString();
+  }
   co_return outcome;
 }
 

@@ -37,6 +37,8 @@ CallRule call_rule(uint16_t type) {
     case wire::HEARTBEAT:
     case wire::ANNOUNCE:
     case wire::REPLICATE:
+    case wire::PARTNER_FETCH:
+    case wire::REPORT_DAMAGE:
     case wire::LEAVE: return CallRule::kServer;
     default: return CallRule::kAdministrator;
   }

@@ -146,6 +146,11 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
     server.confirmed_lsn = Lsn{request.log_end_lsn()};
     change.outcome.set_rolled_back(true);
   }
+  if (request.damaged()) {
+    // Nobody knows what its log lost: compared and filled, if somebody else holds everything.
+    auto other = store_->servers.find(pair.other_half(server.id));
+    if (other != store_->servers.end() && other->second.in_sync) server.in_sync = false;
+  }
   server.failed = false;
   server.incarnation = request.incarnation();
   server.address = request.address();

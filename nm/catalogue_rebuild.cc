@@ -211,10 +211,6 @@ void CatalogueRebuild::insert_object(const std::vector<Seen>& all) {
   bool held_by_acting = false;
   for (const Seen& seen : all) {
     const Member& member = members_[seen.server];
-    if (seen.object.deleted()) {
-      ++summary_.deleted;
-      return;
-    }
     if (!named || seen.object.name().meta_version() > named->object.name().meta_version() ||
         (seen.object.name().meta_version() == named->object.name().meta_version() && named->object.name().name().empty())) {
       named = &seen;
@@ -228,6 +224,13 @@ void CatalogueRebuild::insert_object(const std::vector<Seen>& all) {
       created_us = seen.object.created_us();
     }
   }
+  // The newest version that anybody has says whether it is deleted: one that was undeleted goes onto its tombstone.
+  const Seen& newest = *std::ranges::max_element(all, {}, [](const Seen& seen) { return from_wire(seen.object.head()); });
+  if (newest.object.deleted()) {
+    ++summary_.deleted;
+    return;
+  }
+  if (held && held->object.deleted()) held = &newest;
   const auto& name = named->object.name();
   Node node;
   node.id = FileId{name.object_id()};

@@ -2,7 +2,7 @@
 // disk is lost. Fed with their registrations and listings in any order; finish() decides.
 //
 // Of each name the record with the greatest meta_version counts, whoever has it; a file
-// that any half knows as deleted is gone. What cannot be put where it says (its folder
+// whose newest version is a tombstone is gone. What cannot be put where it says (its folder
 // is not known, a circle of folders) comes under /lost+found. Of a pair, the half that
 // served last is the acting primary; the other one is compared when it registers.
 #pragma once

@@ -67,6 +67,7 @@ wire::MemberStatus ClusterCalls::member_status(const Pair& pair, const Server& s
     status.set_divergent(link->last_heartbeat.divergent());
     *status.mutable_space() = link->last_heartbeat.space();
     status.set_disk_free_bytes(link->last_heartbeat.disk_free_bytes());
+    *status.mutable_scrub() = link->last_heartbeat.scrub();
   }
   return status;
 }

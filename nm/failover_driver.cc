@@ -131,6 +131,14 @@ ReplicationWorker* FailoverDriver::worker(const std::string& server) {
   return worker.get();
 }
 
+void FailoverDriver::compare_again(const std::string& pair, const std::string& server) {
+  Effect effect;
+  effect.kind = EffectKind::kResync;
+  effect.pair = pair;
+  effect.server = server;
+  tasks_.spawn(resync(std::move(effect)));
+}
+
 void FailoverDriver::wake_workers() {
   for (auto& [name, worker] : workers_) worker->wake();
 }

@@ -24,7 +24,7 @@ struct Flags : ServerFlags {
   std::string certificate_lifetime = "720h";
   uint32_t heartbeat_misses = 3;
   std::string edit_idle_limit = "10m";
-  std::string rebuild_from, rebuild_without;
+  std::string rebuild_from, rebuild_without, compare_interval = "10m";
   uint64_t retain_versions = Retention().versions;
   std::string retain_age = "all", retain_deleted = "168h";
   uint64_t resync_rate = 0;
@@ -72,6 +72,7 @@ Status check(const Flags& flags, NameNodeOptions& options) {
   if (options.edit_idle_limit < std::chrono::seconds(1) || options.edit_idle_limit > std::chrono::hours(24 * 7)) {
     return fail(Code::kInvalid, "--edit-idle-limit is 1s to 168h");
   }
+  ASSIGN_OR_RETURN(options.compare_interval, parse_duration(flags.compare_interval));
   options.rebuild_from = names_of(flags.rebuild_from);
   options.rebuild_without = names_of(flags.rebuild_without);
   if (options.rebuild_from.empty() && !options.rebuild_without.empty()) {
@@ -167,6 +168,7 @@ int run(int argc, char** argv) {
   app.add_option("--heartbeat-interval", flags.heartbeat_interval, "Time between heartbeats");
   app.add_option("--heartbeat-misses", flags.heartbeat_misses, "Missed heartbeats that make a server failed");
   app.add_option("--edit-idle-limit", flags.edit_idle_limit, "An open sentence is dropped when its writer was idle for longer");
+  app.add_option("--compare-interval", flags.compare_interval, "Between two comparisons of the halves of a pair by digest; 0s: never");
   app.add_option("--rebuild-from-servers", flags.rebuild_from,
                  "SERVER[,SERVER...]: every name node's disk is lost; rebuild the catalogue from these storage servers");
   app.add_option("--rebuild-without", flags.rebuild_without, "SERVER[,SERVER...] that cannot come now, and may later");

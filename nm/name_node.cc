@@ -13,6 +13,7 @@
 #include "nm/catalogue_db.h"
 #include "nm/cluster_calls.h"
 #include "nm/failover_driver.h"
+#include "nm/halves_keeper.h"
 #include "nm/hand_off.h"
 #include "nm/hint_keeper.h"
 #include "nm/hint_store.h"
@@ -247,6 +248,7 @@ Task<Status> NameNode::open() {
   names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get(), capabilities_.get(),
                                             options_.retention, options_.durability.sync);
   people_ = std::make_unique<PeopleCalls>(env_, catalogue_.get(), this, &links_, failover_.get(), sessions_.get());
+  halves_ = std::make_unique<HalvesKeeper>(env_, options_.compare_interval, catalogue_.get(), this, &links_, failover_.get());
   cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_, options_.durability}, catalogue_.get(), this, &links_,
                                             failover_.get(), names_.get());
   failover_->set_retention(options_.retention);
@@ -254,6 +256,7 @@ Task<Status> NameNode::open() {
   tasks_.spawn(failover_->run());
   tasks_.spawn(accept());
   if (trust_) tasks_.spawn(trust_->run());
+  tasks_.spawn(halves_->run());
   tasks_.spawn(keep_house());
   tasks_.spawn(hints_->run());
   for (bool sync : {false, true}) tasks_.spawn(watch_hint_store(sync));
@@ -462,9 +465,22 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
       PARSE(SearchRequest, request);
       co_return reply_with(names_->search(request));
     }
+    case wire::PARTNER_FETCH: {
+      PARSE(PartnerFetchRequest, request);
+      CO_RETURN_IF_ERROR(speaks_for(request.server()));
+      co_return co_await halves_->partner_fetch(std::move(request));
+    }
+    case wire::REPORT_DAMAGE: {
+      PARSE(ReportDamageRequest, request);
+      CO_RETURN_IF_ERROR(speaks_for(request.server()));
+      co_return co_await halves_->report_damage(std::move(request));
+    }
     case wire::STATUS: {
       auto status = cluster_->status();
       for (auto& pair : *status.mutable_pairs()) {
+        const auto compared = halves_->compared(pair.pair());
+        pair.set_compared_us(compared.equal_us);
+        pair.set_halves_differ(compared.differ);
         for (auto& member : *pair.mutable_members()) {
           if (trust_) trust_->describe(member.server(), &member);
         }

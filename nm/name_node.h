@@ -32,6 +32,7 @@ class HintKeeper;
 class HintStore;
 class SyncCalls;
 class FailoverDriver;
+class HalvesKeeper;
 class NamespaceCalls;
 class PeopleCalls;
 class RaftBridge;
@@ -50,6 +51,7 @@ struct NameNodeOptions {
   Duration certificate_lifetime = std::chrono::hours(30 * 24);  // Of servers.
   uint64_t resync_bytes_per_s = 0;  // To a half that is not in sync; 0: no limit.
   Duration edit_idle_limit = std::chrono::minutes(10);  // Of an open sentence's writer; travels with registration.
+  Duration compare_interval = std::chrono::minutes(10);  // Of the halves of each pair, by digest; 0: never.
   // Not empty: the folder has no catalogue, and it is rebuilt from what these servers know
   // (nm/rebuild.h). Those of `rebuild_without` may come later.
   std::vector<std::string> rebuild_from;
@@ -117,6 +119,7 @@ class NameNode : public Proposer {
   std::unique_ptr<HintKeeper> hints_;
   std::unique_ptr<SyncCalls> sync_;
   std::unique_ptr<NamespaceCalls> names_;
+  std::unique_ptr<HalvesKeeper> halves_;
   std::unique_ptr<ClusterCalls> cluster_;
   std::unique_ptr<TrustCalls> trust_;  // nullptr: without certificates.
   std::unique_ptr<Listener> listener_;

@@ -35,6 +35,8 @@ struct FileStoreOptions {
   // Read by compaction, at the most; 0: as fast as it can.
   uint64_t compaction_bytes_per_second = 32 << 20;
   uint64_t segment_size = 0;  // 0: what suits the disk.
+  // The index is made anew from the log, whatever state it is in.
+  bool rebuild_index = false;
 };
 
 // What a change says of itself.
@@ -87,6 +89,13 @@ struct AnnounceBatch {
   Lsn to{};  // Covers everything durable up to here.
   std::vector<wire::AnnounceItem> items;
 };
+
+struct ScrubOptions {
+  uint64_t bytes_per_second = 8 << 20;        // 0: never.
+  Duration interval = std::chrono::hours(24);  // From the end of one pass to the beginning of the next.
+};
+
+class Partner;
 
 class FileStore {
  public:
@@ -186,6 +195,14 @@ class FileStore {
   virtual Result<wire::MemberStatReply> member_stat(FileId file) = 0;
   // Every name there is, for rebuilding a name node.
   virtual Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) = 0;
+
+  // ---- Integrity. Who helps where something is damaged; outlives its use, null: nobody.
+  virtual void set_partner(Partner* partner) = 0;
+  // Reads and verifies everything, over and over; runs until destroyed.
+  virtual Task<void> scrub(ScrubOptions options) = 0;
+  virtual wire::ScrubStatus scrub_status() const = 0;
+  // Opening met damage, and what stood there is not known.
+  virtual bool damaged_at_start() const = 0;
 
   // Set when the log cannot be written any more: acknowledge nothing, end the process.
   virtual Future<Error> failed() = 0;

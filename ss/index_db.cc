@@ -239,7 +239,8 @@ Result<std::optional<ChunkRow>> IndexDb::chunk(FileId file, const ChunkHash& has
 Status IndexDb::apply_name(const NameRow& row) {
   ASSIGN_OR_RETURN(auto known, object(row.object));
   ObjectRow object = known.value_or(ObjectRow{row.object});
-  if (row.meta_version <= object.meta_version) return {};
+  // The same one again: it was damaged where it stood before.
+  if (row.meta_version < object.meta_version) return {};
   if (known) count(object, -1);
   object.kind = row.kind;
   object.meta_version = row.meta_version;
@@ -254,7 +255,6 @@ Status IndexDb::apply_aside(const AsideRow& row) {
   ObjectRow object = *std::move(known);
   count(object, -1);
   for (Version version : row.versions) RETURN_IF_ERROR(set_aside(object, version, row.rescued));
-  totals_.divergent += row.versions.size();
   ASSIGN_OR_RETURN(object.head, version(row.file, row.keep));
   count(object, 1);
   return put_object(object, false);
@@ -262,6 +262,10 @@ Status IndexDb::apply_aside(const AsideRow& row) {
 
 // A tag that is set aside names nothing any more.
 Status IndexDb::set_aside(ObjectRow& object, Version version, bool rescued) {
+  // It may be said again, because where it was said first is damaged.
+  auto find = db_->statement("SELECT 1 FROM aside WHERE file_id = ?1 AND epoch = ?2 AND counter = ?3");
+  find.bind(number(object.id)).bind(number(version.epoch)).bind(version.counter);
+  ASSIGN_OR_RETURN(const bool already, find.step());
   RETURN_IF_ERROR(
       db_->statement("UPDATE changes SET flags = flags | ?4 WHERE file_id = ?1 AND epoch = ?2 AND "
                      "counter = ?3")
@@ -270,6 +274,8 @@ Status IndexDb::set_aside(ObjectRow& object, Version version, bool rescued) {
           .bind(version.counter)
           .bind(rescued ? kAside | kRescued : kAside)
           .run());
+  if (already) return {};
+  ++totals_.divergent;
   RETURN_IF_ERROR(put_aside(object.id, version));
   ASSIGN_OR_RETURN(auto row, this->version(object.id, version));
   if (row && row->checkpoint()) {

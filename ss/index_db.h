@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -109,6 +110,15 @@ class IndexDb {
   Result<uint64_t> dead_bytes(Lsn base, Lsn end);
   Status clear_dead(Lsn base, Lsn end);
 
+  // ---- Repairing and checking (index_repair.cc).
+  // What stands in the log from `from` up to `to`, exclusive: for repairing it.
+  Result<std::vector<VersionRow>> versions_in(Lsn from, Lsn to);
+  Result<std::vector<ChunkRow>> chunks_in(Lsn from, Lsn to);
+  // Objects whose newest name stands there alone, in no version's record.
+  Result<std::vector<FileId>> names_in(Lsn from, Lsn to);
+  Result<std::vector<FileId>> files_with_aside();
+  Result<std::vector<std::pair<std::string, Bytes>>> states();
+
   const IndexTotals& totals() const { return totals_; }
   const PartitionDigests& digests() const { return digests_; }
   // Empty if the key was never set.
@@ -116,6 +126,11 @@ class IndexDb {
   Epoch epoch_seen() const { return epoch_seen_; }
   Epoch epoch_served() const { return epoch_served_; }
 
+  // What SQLite's own check finds; empty: nothing.
+  Result<std::string> integrity_problems();
+  // Tells of each row (as text) that only one of the two has.
+  // (`path`: of the other, which nobody has open.)
+  Status compare(std::string path, const std::function<void(const std::string& row, bool only_here)>& tell);
   // Every row as text, for comparing two indexes.
   Result<std::string> dump();
 

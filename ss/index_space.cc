@@ -102,7 +102,7 @@ Status IndexDb::trim_version(FileId file, const TrimRow::Trimmed& trimmed) {
     if (size > row->size_bytes) RETURN_IF_ERROR(add_dead(row->lsn, row->size_bytes));
   }
   if (!trimmed.gone) {
-    return db_->statement("UPDATE changes SET flags = flags | 8 WHERE lsn = ?1").bind(number(row->lsn)).run();
+    return db_->statement("UPDATE changes SET flags = flags | ?2 WHERE lsn = ?1").bind(number(row->lsn)).bind(kTrimmed).run();
   }
   totals_.versions -= 1;
   RETURN_IF_ERROR(add_dead(row->lsn, std::min<uint64_t>(number(row->end) - number(row->lsn), 200)));

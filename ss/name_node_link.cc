@@ -152,6 +152,7 @@ wire::RegisterRequest NameNodeLink::registration() {
   request.set_pid_start_time(self.start_time);
   request.set_log_end_lsn(number(state_->store->durable_lsn()));
   request.set_epoch(number(fence.last_served()));
+  request.set_damaged(state_->store->damaged_at_start());
   request.set_epoch_seen(number(fence.greatest_seen()));
   request.set_serving(fence.serving() != kNoEpoch);
   request.set_empty(state_->store->empty());
@@ -250,6 +251,7 @@ wire::HeartbeatRequest NameNodeLink::heartbeat_request() const {
   request.set_divergent(state_->store->divergent_count());
   request.set_capability_key(state_->guard.newest_key());
   *request.mutable_space() = state_->store->space();
+  *request.mutable_scrub() = state_->store->scrub_status();
   if (auto space = state_->env.disk.space(state_->options.folder)) {
     request.set_disk_free_bytes(space->free_bytes);
   }
@@ -292,6 +294,12 @@ Task<void> NameNodeLink::heartbeat(Peer* peer) {
     lease_retry_ *= 2;
     heartbeat_soon();
   }
+}
+
+Task<Result<Reply>> NameNodeLink::ask(uint16_t type, Bytes message, Duration timeout) {
+  if (!peer_ || !registered_) co_return fail(Code::kUnavailable, "not connected to a name node");
+  auto asking = peer_->call(type, std::move(message), {}, timeout);
+  co_return co_await asking;
 }
 
 Task<Status> NameNodeLink::leave() { return say_goodbye(false, 2s); }

@@ -36,6 +36,8 @@ class NameNodeLink : public PeerHandler {
   // Asks for the other half to take over; when that is done or cannot be, a leave() is next.
   Task<Status> ask_for_hand_over(Duration limit);
   bool registered() const { return registered_; }
+  // One call to the name node; UNAVAILABLE while there is none.
+  Task<Result<Reply>> ask(uint16_t type, Bytes message, Duration timeout);
 
  private:
   struct Connected;

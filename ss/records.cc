@@ -114,6 +114,8 @@ bool chunk_ref_from_wire(const wire::ChunkRef& chunk, uint32_t level, ChunkRefIn
 
 Result<IndexRecord> decode_index_record(const LogRecord& record) {
   switch (RecordType{record.type}) {
+    case RecordType::kGap:
+      return IndexRecord{record.end(), std::monostate{}};
     case RecordType::kChunk:
       return decode_chunk(record);
     case RecordType::kVersion:
@@ -141,6 +143,8 @@ Result<IndexRecord> decode_index_record(const LogRecord& record) {
 
 std::string describe_record(const LogRecord& record) {
   switch (RecordType{record.type}) {
+    case RecordType::kGap:
+      return "GAP: what stood here was damaged, and is not needed";
     case RecordType::kChunk:
       if (auto chunk = parse<wire::ChunkRecord>(record)) {
         ChunkHash hash;

@@ -25,6 +25,7 @@ enum class RecordType : uint32_t {
   kAside = 5,    // AsideRecord
   kState = 6,    // StateRecord
   kTrim = 7,     // TrimRecord
+  kGap = 20,     // What stood here was damaged, and is not needed.
 };
 
 // Contents up to this size stand in their version's record.

@@ -38,6 +38,7 @@ struct StorageServerOptions {
   Duration upload_idle_limit = std::chrono::minutes(10);
   Duration stop_limit = std::chrono::seconds(10);  // For draining, at a stop.
   Enrollment* enrollment = nullptr;      // Outlives the server; nullptr: it shows no certificate (--insecure, the simulator).
+  ScrubOptions scrub;
 };
 
 struct ServerState {

@@ -9,6 +9,7 @@
 #include "ss/client_calls.h"
 #include "ss/enrollment.h"
 #include "ss/name_node_link.h"
+#include "ss/partner_calls.h"
 #include "ss/replica_calls.h"
 #include "ss/partner_link.h"
 #include "ss/pull_calls.h"
@@ -68,6 +69,7 @@ Task<void> StorageServer::run() {
   if (state_) state_->changes.cancel();
   if (listener_) listener_->close();
   if (store_) {
+    store_->set_partner(nullptr);
     auto closed = co_await store_->close();
     if (result_ && !closed) result_ = closed;
     // For people and scripts; nothing depends on them.
@@ -108,6 +110,10 @@ Task<Status> StorageServer::serve() {
                                          incarnation, address_);
   log_info(fmt::format("storage server {} at {}, store {}, log up to {}, {} files", options_.name, address_,
                        store_->store_id(), number(store_->durable_lsn()), store_->file_count()));
+  repair_calls_ = std::make_unique<PartnerCalls>(state_.get(), link_.get());
+  store_->set_partner(repair_calls_.get());
+  tasks_.spawn(repair_calls_->run());
+  tasks_.spawn(store_->scrub(options_.scrub));
   tasks_.spawn(watch_store());
   tasks_.spawn(sync_writes_->run());
   tasks_.spawn(accept_clients());

@@ -18,6 +18,7 @@ namespace understudy {
 class Announcer;
 class ClientCalls;
 class NameNodeLink;
+class PartnerCalls;
 class PartnerLink;
 class PullCalls;
 class SecondCopies;
@@ -81,6 +82,7 @@ class StorageServer {
   std::unique_ptr<ClientCalls> client_calls_;
   std::unique_ptr<ReplicaCalls> replica_calls_;
   std::unique_ptr<NameNodeLink> link_;
+  std::unique_ptr<PartnerCalls> repair_calls_;
   std::unique_ptr<Listener> listener_;
   PeerCrowd crowd_;
   TaskGroup tasks_;

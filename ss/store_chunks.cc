@@ -20,6 +20,9 @@ constexpr uint32_t kTailChunkMin = 4 << 10;
 
 std::string name_of(FileId file) { return fmt::format("file {:016x}", number(file)); }
 
+// Wrong bytes, or a disk that cannot read them.
+bool is_damage(Code code) { return code == Code::kCorrupt || code == Code::kInternal; }
+
 // What a worker does for a run of bytes; shared, so that the waiting task may be cancelled.
 struct Cutting {
   Bytes bytes;
@@ -63,6 +66,12 @@ Result<std::optional<ChunkPlace>> StoreEngine::place_of(FileId file, const Chunk
   return ChunkPlace{row->lsn, row->size};
 }
 
+Result<std::optional<ChunkPlace>> StoreEngine::whole_place_of(FileId file, const ChunkHash& hash) {
+  ASSIGN_OR_RETURN(auto place, place_of(file, hash));
+  if (place && is_damaged(place->lsn)) return std::nullopt;
+  return place;
+}
+
 // Pinned until it is durable, and so in the index.
 Lsn StoreEngine::append_chunk(FileId file, HashedChunk chunk, LogWriter::Done done) {
   wire::ChunkRecord record;
@@ -90,12 +99,25 @@ Lsn StoreEngine::append_chunk(FileId file, HashedChunk chunk, LogWriter::Done do
 // Appended unless it is stored already.
 Result<ChunkPlace> StoreEngine::store_once(FileId file, HashedChunk chunk, LogWriter::Done done) {
   const auto size = static_cast<uint32_t>(chunk.bytes.size());
-  ASSIGN_OR_RETURN(auto place, place_of(file, chunk.hash));
+  ASSIGN_OR_RETURN(auto place, whole_place_of(file, chunk.hash));
   if (place && place->size == size) return *place;
   return ChunkPlace{append_chunk(file, std::move(chunk), std::move(done)), size};
 }
 
 Task<Result<Bytes>> StoreEngine::read_chunk(FileId file, ChunkRefInfo ref) {
+  auto bytes = co_await read_chunk_here(file, ref);
+  if (bytes || !is_damage(bytes.error().code)) co_return bytes;
+  CO_ASSIGN_OR_RETURN(auto place, place_of(file, ref.hash));
+  if (!place) {
+    auto brought = co_await bring_lost_chunk(file, ref);
+    if (brought) co_return brought;
+    co_return fail(bytes.error().code, bytes.error().message + "; " + brought.error().message);
+  }
+  co_await repair_chunk_record(file, ref.hash, *place);
+  co_return co_await read_chunk_here(file, ref);
+}
+
+Task<Result<Bytes>> StoreEngine::read_chunk_here(FileId file, ChunkRefInfo ref) {
   CO_ASSIGN_OR_RETURN(auto place, place_of(file, ref.hash));
   if (!place || (ref.size != 0 && place->size != ref.size)) {
     co_return fail(Code::kCorrupt, fmt::format("{}: chunk {} is not stored here", name_of(file), ref.hash.to_hex()));
@@ -236,7 +258,7 @@ void StoreEngine::unpin(FileId file, const ChunkRefs& chunks) {
 Result<ChunkRefs> StoreEngine::stored_chunks(FileId file, ChunkRefs chunks, StoredVersionRef before,
                                              uint64_t* new_bytes) {
   for (size_t i = 0; i < chunks.size(); ++i) {
-    ASSIGN_OR_RETURN(auto place, place_of(file, chunks[i].hash));
+    ASSIGN_OR_RETURN(auto place, whole_place_of(file, chunks[i].hash));
     if (!place || place->size != chunks[i].size) {
       // Why, if the disk refused it behind the back of whoever staged it.
       if (chunk_refused_) return std::unexpected(*std::exchange(chunk_refused_, std::nullopt));
@@ -301,7 +323,7 @@ Status StoreEngine::append_content(FileId file, Content& content, wire::VersionR
   for (const auto& ref : added) size += ref.size;
   BuiltList built = build_list(std::move(content.spine), added);
   for (auto& list : built.lists) {
-    ASSIGN_OR_RETURN(auto place, place_of(file, list.ref.hash));
+    ASSIGN_OR_RETURN(auto place, whole_place_of(file, list.ref.hash));
     if (place) continue;
     *new_bytes += list.bytes.size();
     const uint64_t sum = checksum(list.bytes);

@@ -143,7 +143,8 @@ Result<bool> StoreEngine::stays(LogRecord& record, SegmentRun run) {
     }
     return false;
   }
-  return true;  // What was set aside stays so.
+  // What was set aside stays so. A gap says nothing.
+  return !std::holds_alternative<std::monostate>(decoded.row);
 }
 
 }  // namespace understudy

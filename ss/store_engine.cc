@@ -99,6 +99,7 @@ Task<Status> StoreEngine::lock_and_identify() {
 
 Status StoreEngine::open_index() {
   const std::string path = options_.folder + "/index.db";
+  if (options_.rebuild_index) RETURN_IF_ERROR(IndexDb::remove(env_, path));
   auto index = IndexDb::open(env_, path, store_id_);
   if (!index && index.error().code == Code::kCorrupt) {
     log_warning(index.error().message + "; it is built again from the log");
@@ -117,6 +118,11 @@ Task<Status> StoreEngine::open_log() {
   CO_ASSIGN_OR_RETURN(auto disk, env_.disk.space(options_.folder));
   options.segment_size = segment_size_ =
       options_.segment_size ? options_.segment_size : segment_size_for(disk.total_bytes);
+  // The rest of the store is not held back by it: it is read from the partner (store_repair.cc).
+  options.damaged = [this](Lsn from, Lsn to) {
+    found_at_start_.push_back({from, to});
+    unknown_.emplace_back(from, to);
+  };
   IndexDb* index = index_.get();
   CO_ASSIGN_OR_RETURN(
       log_, co_await SegmentLog::open(env_, options, index_->covered(), [index](LogRecord record) -> Status {

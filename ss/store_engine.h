@@ -1,6 +1,6 @@
 // FileStore over a segment log and an index: everything a storage server does with
 // its disk. Parts: store_engine.cc (opening, the index's upkeep), store_changes.cc,
-// store_chunks.cc, store_past.cc, store_reads.cc, store_replica.cc (what the name node asks for), store_names.cc.
+// store_chunks.cc, store_past.cc, store_reads.cc, store_scrub.cc, store_repair.cc, store_replica.cc (what the name node asks for), store_names.cc.
 //
 // What is durable is in the index at once: it is fed from the log's callbacks, in the
 // order of the log. What is appended and not yet durable is in `open_`: there the next
@@ -19,6 +19,7 @@
 #include "ss/core/retention.h"
 #include "ss/file_store.h"
 #include "ss/index_db.h"
+#include "ss/partner.h"
 #include "ss/stored_version.h"
 
 namespace understudy {
@@ -84,6 +85,11 @@ class StoreEngine final : public FileStore {
   Task<Result<wire::KeepAsideReply>> keep_aside(wire::KeepAsideRequest request) override;
   Result<wire::MemberStatReply> member_stat(FileId file) override;
   Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) override;
+
+  void set_partner(Partner* partner) override { partner_ = partner; }
+  Task<void> scrub(ScrubOptions options) override;
+  wire::ScrubStatus scrub_status() const override;
+  bool damaged_at_start() const override { return !unknown_.empty(); }
 
   Future<Error> failed() override { return failed_.future(); }
   Task<Status> close() override;
@@ -175,7 +181,11 @@ class StoreEngine final : public FileStore {
   Result<std::optional<ChunkPlace>> place_of(FileId file, const ChunkHash& hash);
   Lsn append_chunk(FileId file, HashedChunk chunk, LogWriter::Done done);
   Result<ChunkPlace> store_once(FileId file, HashedChunk chunk, LogWriter::Done done);
+  // Nothing if it is damaged where it stands: the same bytes are better stored once more.
+  Result<std::optional<ChunkPlace>> whole_place_of(FileId file, const ChunkHash& hash);
+  // What is damaged, or is not here at all, is brought from the partner first, if it can be.
   Task<Result<Bytes>> read_chunk(FileId file, ChunkRefInfo ref);
+  Task<Result<Bytes>> read_chunk_here(FileId file, ChunkRefInfo ref);
   Task<Result<ChunkRefs>> read_list(FileId file, ChunkRefInfo list, uint32_t level);
   Task<Result<ChunkRun>> chunk_run(StoredVersionRef version, uint64_t from, uint64_t to);
   // List chunks too.
@@ -224,13 +234,63 @@ class StoreEngine final : public FileStore {
   // store_reads.cc
   Result<VersionRow> durable_row(FileId file, Version version);
   static VersionInfo info_of(const VersionRow& row);
+  // What is damaged is repaired first, if it can be; load_here takes what is here.
   Task<Result<StoredVersionRef>> load(Lsn lsn, uint64_t size_hint);
+  Task<Result<StoredVersionRef>> load_here(Lsn lsn, uint64_t size_hint);
 
   // store_names.cc
   Task<Result<wire::NameRecord>> name_of_object(ObjectRow object);
 
+  // store_scrub.cc
+  struct Pace {
+    uint64_t bytes_per_second = 0;
+    Instant began{};
+    uint64_t bytes = 0;
+  };
+  Task<void> load_scrub_state();
+  Task<Status> save_scrub_state();
+  Task<Status> scrub_pass(ScrubOptions options);
+  Task<Status> scrub_segment(Lsn base, Lsn upto, Pace* pace);
+  Task<void> breathe(Pace* pace, uint64_t bytes);
+
+  // store_repair.cc
+  struct Damage {
+    Lsn to{};
+    std::string why;  // It is not repaired, as was told last.
+  };
+  struct Brought {
+    FileId file = kNoFile;
+    Version version;
+    Lsn lsn{};
+    std::string what, source;
+  };
+  struct Repair {
+    Lsn from{}, to{};
+    std::vector<Brought> brought;
+    std::vector<std::string> left;
+    FileId left_file = kNoFile;
+  };
+  Task<void> found_damage(Lsn from, Lsn to);
+  // Whether what stands there is known to be damaged.
+  bool is_damaged(Lsn lsn) const;
+  Task<void> try_damaged_again();
+  void no_longer_damaged(Lsn from, Lsn to);
+  void report(wire::Event event);
+  Task<Status> repair_range(Repair* repair);
+  Task<void> repair_chunk_record(FileId file, ChunkHash hash, ChunkPlace place);
+  Task<Result<Bytes>> bring_lost_chunk(FileId file, ChunkRefInfo ref);
+  Task<void> bring_lost_chunks(FileId file, Version version);
+  Task<void> repair_version_record(Lsn lsn);
+  Task<Status> bring_version(VersionRow row, Repair* repair, std::map<Lsn, Bytes>* pieces);
+  Task<Status> bring_chunk(ChunkRow row, Repair* repair, std::map<Lsn, Bytes>* pieces);
+  Task<Status> bring_name(FileId object, Repair* repair);
+  Task<Result<Bytes>> chunk_from_partner(FileId file, ChunkHash hash);
+  Task<Status> say_again();
+  Task<Status> say_aside(FileId file, StoredVersionRef keep, std::vector<Version> versions, bool rescued);
+
   // store_replica.cc
-  Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, uint64_t bytes_max, uint64_t* bytes_used);
+  Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, bool for_repair, uint64_t bytes_max,
+                                              uint64_t* bytes_used);
   Task<Result<wire::ApplyOutcome>> apply_version(wire::VersionRecord version);
   Status keep_version_aside(wire::VersionRecord record);
   Task<Result<std::string>> name_at(Lsn lsn);
@@ -273,6 +333,16 @@ class StoreEngine final : public FileStore {
   bool index_full_ = false;
   Instant space_known_until_{};
   std::optional<DiskSpace> space_;
+  Partner* partner_ = nullptr;
+  wire::ScrubStatus scrub_;
+  Lsn scrub_position_ = kNoLsn;        // kNoLsn: between two passes.
+  std::map<Lsn, Damage> damaged_;      // Known, and not repaired.
+  std::set<Lsn> being_repaired_;
+  struct FoundAtStart {
+    Lsn from{}, to{};
+  };
+  std::vector<FoundAtStart> found_at_start_;
+  std::vector<std::pair<Lsn, Lsn>> unknown_;  // Of these positions the index was never told.
   std::unique_ptr<SegmentLog> log_;  // Goes before what its callbacks touch.
   TaskGroup tasks_;
 };

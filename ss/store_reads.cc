@@ -10,6 +10,9 @@
 namespace understudy {
 namespace {
 
+// Wrong bytes, or a disk that cannot read them.
+bool is_damage(Code code) { return code == Code::kCorrupt || code == Code::kInternal; }
+
 std::string name_of(FileId file) { return fmt::format("file {:016x}", number(file)); }
 
 }  // namespace
@@ -42,6 +45,13 @@ Result<VersionInfo> StoreEngine::info(FileId file, Version version) {
 }
 
 Task<Result<StoredVersionRef>> StoreEngine::load(Lsn lsn, uint64_t size_hint) {
+  auto version = co_await load_here(lsn, size_hint);
+  if (version || !is_damage(version.error().code)) co_return version;
+  co_await repair_version_record(lsn);
+  co_return co_await load_here(lsn, size_hint);
+}
+
+Task<Result<StoredVersionRef>> StoreEngine::load_here(Lsn lsn, uint64_t size_hint) {
   if (auto cached = cache_.find(lsn)) co_return cached;
   const auto hint = static_cast<uint32_t>(std::min<uint64_t>(size_hint, kInlineSizeMax) + 1024);
   CO_ASSIGN_OR_RETURN(LogRecord record, co_await log_->read(lsn, hint));

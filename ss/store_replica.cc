@@ -24,7 +24,7 @@ std::string name_of(FileId file) { return fmt::format("file {:016x}", number(fil
 
 // Versions (from, to] of one file, parents first. The walk goes back by numbers only;
 // then the versions are loaded one by one until `bytes_max` is reached.
-Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, uint64_t bytes_max,
+Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, bool for_repair, uint64_t bytes_max,
                                                         uint64_t* bytes_used) {
   const FileId file{item.file_id()};
   const Version from = version_from_wire(item.from());
@@ -51,6 +51,11 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, ui
     chain.push_back({*row, {}});
     reached = !from && !row->parent;
     if (!row->parent) break;
+    if (for_repair && row->parent == from) {
+      // Whether the parent itself is still here does not matter.
+      reached = true;
+      break;
+    }
     CO_ASSIGN_OR_RETURN(auto parent, index_->version(file, row->parent));
     if (!parent) {
       CO_ASSIGN_OR_RETURN(parent, index_->older(file, row->version));
@@ -72,7 +77,8 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, ui
       fetched.set_outcome(wire::FetchedFile::NOT_YET);
       co_return fetched;
     }
-    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(link->row.lsn, kInlineSizeMax));
+    auto loading = for_repair ? load_here(link->row.lsn, kInlineSizeMax) : load(link->row.lsn, kInlineSizeMax);
+    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await loading);
     *bytes_used += link->row.trimmed ? 1024 : version->memory_bytes();
     auto* record = fetched.add_versions();
     *record = version->to_wire();
@@ -91,7 +97,7 @@ Task<Result<wire::FetchReply>> StoreEngine::fetch(wire::FetchRequest request) {
       std::min(request.bytes_max() ? request.bytes_max() : kFetchBytesMax, kFetchBytesMax);
   uint64_t bytes_used = 0;
   for (const auto& item : request.items()) {
-    CO_ASSIGN_OR_RETURN(*reply.add_files(), co_await fetch_file(item, bytes_max, &bytes_used));
+    CO_ASSIGN_OR_RETURN(*reply.add_files(), co_await fetch_file(item, request.for_repair(), bytes_max, &bytes_used));
   }
   co_return reply;
 }
@@ -102,7 +108,9 @@ Task<Result<Bytes>> StoreEngine::fetch_chunk(wire::FetchChunkRequest request) {
   if (!parse_chunk_hash(request.hash(), hash)) co_return fail(Code::kInvalid, "no chunk hash");
   CO_ASSIGN_OR_RETURN(auto place, place_of(file, hash));
   if (!place) co_return fail(Code::kNotFound, fmt::format("{}: no chunk {}", name_of(file), hash.to_hex()));
-  co_return co_await read_chunk(file, {hash, place->size});
+  const ChunkRefInfo ref{hash, place->size};
+  auto reading = request.for_repair() ? read_chunk_here(file, ref) : read_chunk(file, ref);
+  co_return co_await reading;
 }
 
 // What is here is also kept findable until the versions that name it come.
@@ -114,7 +122,7 @@ Task<Result<wire::MissingChunksReply>> StoreEngine::missing_chunks(wire::Missing
   for (int i = 0; i < request.hashes_size(); ++i) {
     ChunkHash hash;
     if (!parse_chunk_hash(request.hashes(i), hash)) co_return fail(Code::kInvalid, "no chunk hash");
-    CO_ASSIGN_OR_RETURN(auto place, place_of(file, hash));
+    CO_ASSIGN_OR_RETURN(auto place, whole_place_of(file, hash));
     if (place)
       pins_.keep(file, hash, *place, now + kKeepChunks);
     else
@@ -170,7 +178,7 @@ Task<Result<wire::ApplyOutcome>> StoreEngine::apply_version(wire::VersionRecord 
   for (const auto& chunk : record.chunks()) {
     ChunkRefInfo ref;
     if (!chunk_ref_from_wire(chunk, record.list_level(), ref)) co_return fail(Code::kInvalid, "no chunk of a list");
-    CO_ASSIGN_OR_RETURN(auto place, place_of(file, ref.hash));
+    CO_ASSIGN_OR_RETURN(auto place, whole_place_of(file, ref.hash));
     if (!place || place->size != ref.size) {
       outcome.set_outcome(wire::ApplyOutcome::CHUNK_MISSING);
       outcome.set_text(name_of(file) + ": chunk " + ref.hash.to_hex() + " is not here");
@@ -359,7 +367,7 @@ Status StoreEngine::keep_version_aside(wire::VersionRecord record) {
   for (const auto& chunk : record.chunks()) {
     ChunkRefInfo ref;
     if (!chunk_ref_from_wire(chunk, record.list_level(), ref)) return fail(Code::kInvalid, "no chunk of a list");
-    ASSIGN_OR_RETURN(auto place, place_of(file, ref.hash));
+    ASSIGN_OR_RETURN(auto place, whole_place_of(file, ref.hash));
     if (!place || place->size != ref.size) return fail(Code::kNotFound, name_of(file) + ": chunk " + ref.hash.to_hex() + " is not here");
     if (stored->inline_content.empty()) size += ref.file_bytes();
   }

@@ -281,6 +281,26 @@ TEST_F(FileStoreTest, ADamagedChunkSpoilsItsFileOnly) {
   EXPECT_EQ(ss_.get(1), "written again");
 }
 
+// The index is gone too, so nobody knows what stood there; what is before and behind it is there.
+TEST_F(FileStoreTest, ADamagedRecordInTheMiddleIsSteppedOverAtTheStart) {
+  for (uint64_t file = 1; file <= 5; ++file) ss_.put(file, "the content of file " + std::to_string(file));
+  const std::string log = "/data/segments/0000000000000000.log";
+  auto at = ss_.disk().peek(log)->find("the content of file 3");
+  ASSERT_NE(at, Bytes::npos);
+  ASSERT_TRUE(ss_.await(ss_->close()));
+  EXPECT_FALSE(ss_->damaged_at_start());
+  ASSERT_TRUE(ss_.disk().flip_bit(log, at));
+  ASSERT_TRUE(ss_.rebuild());
+  EXPECT_TRUE(ss_->damaged_at_start());
+  EXPECT_EQ(ss_.get(2), "the content of file 2");
+  EXPECT_EQ(ss_.get(3), "NOT_FOUND");
+  EXPECT_EQ(ss_.get(5), "the content of file 5");
+  ss_.epoch = 4;
+  EXPECT_EQ(ss_.put(6, "after"), "4.1");
+  ASSERT_TRUE(ss_.reopen());
+  EXPECT_EQ(ss_.get(6), "after");
+}
+
 TEST_F(FileStoreTest, AFullDiskRefusesChangesAndServesReads) {
   std::map<uint64_t, Bytes> have;
   ss_.put(1, "before");

@@ -106,7 +106,14 @@ TEST(Grammar, values) {
 TEST(Grammar, help_comes_from_the_table) {
   EXPECT_NE(help_text().find("READ f [--version V] [--range A-B]"), std::string::npos);
   EXPECT_NE(help_text(*find_command("addaccess")).find("ADDACCESS -R|-W f user"), std::string::npos);
-  for (const CommandSpec& command : command_table()) EXPECT_NE(help_text().find(command.usage), std::string::npos) << command.name;
+  for (const CommandSpec& command : command_table()) {
+    EXPECT_NE(help_text().find(command.usage), std::string::npos) << command.name;
+    EXPECT_TRUE(command.usage.starts_with(command.name) && !command.help.empty()) << command.name;
+    for (const OptionSpec& option : command.options) {
+      EXPECT_NE(help_text(command).find("\n    " + std::string(option.name)), std::string::npos) << command.name;
+      EXPECT_FALSE(option.help.empty()) << command.name << " " << option.name;
+    }
+  }
 }
 
 }  // namespace

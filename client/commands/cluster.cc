@@ -33,6 +33,7 @@ std::string summary(const wire::PairStatus& pair) {
     if (member.state() == wire::MemberStatus::FAILED) what = " has failed";
     else if (member.state() == wire::MemberStatus::ABSENT) what = " is not connected";
     else if (!member.in_sync()) what = " is not in sync yet";
+    else if (member.scrub().damaged() > 0) what = " holds " + counted(member.scrub().damaged(), "damaged record") + ", see EVENTS";
     if (what.empty()) continue;
     text += (text.empty() ? "" : "; ") + member.server() + what;
   }
@@ -85,6 +86,10 @@ Json member_object(const wire::MemberStatus& member) {
   object.count("held_unreplicated_bytes", space.unreplicated()).count("held_read_bytes", space.read());
   object.count("held_deleted_bytes", space.deleted()).count("deleted_files", space.deleted_files());
   object.count("held_set_aside_bytes", space.set_aside());
+  const auto& scrub = member.scrub();
+  object.time("scrub_last", scrub.last_end_us()).count("scrub_last_bytes", scrub.last_bytes());
+  object.count("scrub_bytes", scrub.pass_bytes()).count("scrub_total", scrub.pass_total());
+  object.count("damaged", scrub.damaged()).count("repaired", scrub.repaired());
   return object;
 }
 
@@ -127,6 +132,10 @@ std::string member_line(const wire::MemberStatus& member) {
     if (member.resync_left_ms() >= 0) line += ", about " + format_age(member.resync_left_ms()) + " left";
   }
   if (member.divergent() > 0) line += ", " + counted(member.divergent(), "version") + " set aside";
+  const auto& scrub = member.scrub();
+  if (scrub.last_end_us() > 0) line += ", last scrubbed " + format_time(scrub.last_end_us()) + ", " + format_size(scrub.last_bytes());
+  if (scrub.damaged() > 0) line += ", DAMAGED: " + counted(scrub.damaged(), "record") + ", see EVENTS";
+  if (scrub.repaired() > 0) line += ", " + counted(scrub.repaired(), "record") + " repaired";
   return line;
 }
 
@@ -145,6 +154,7 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
       object.truth("serving", pair.serving()).truth("stale", pair.stale()).text("preferred", pair.preferred());
       object.count("files_at_risk", pair.files_at_risk()).count("bytes_at_risk", pair.bytes_at_risk());
       object.number("oldest_at_risk_ms", pair.oldest_at_risk_ms()).text("relayed", pair.relayed()).list("members", members);
+      object.time("compared", pair.compared_us()).truth("halves_differ", pair.halves_differ());
       pairs.push_back(object);
     }
     Json object;
@@ -178,6 +188,8 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
     if (pair.stale()) line += ", reads may be old";
     if (!pair.preferred().empty()) line += fmt::format("; {} is to act by request, until HANDBACK {}", pair.preferred(), pair.pair());
     if (!pair.relayed().empty()) line += "; through the name node for now: " + pair.relayed();
+    if (pair.compared_us() > 0) line += ", halves found equal " + format_time(pair.compared_us());
+    if (pair.halves_differ()) line += ", HALVES DIFFER, being settled";
     shell->out.line(line);
     for (const auto& member : pair.members()) {
       shell->out.line(member_line(member));

@@ -59,6 +59,20 @@ void append_record_header(Bytes& out, RecordHeader header, uint64_t payload_chec
   put_fixed<uint64_t>(out, checksum(BytesView(out).substr(start), payload_checksum));
 }
 
+Bytes encode_record(Lsn lsn, uint32_t type, BytesView head, BytesView body) {
+  RecordHeader header;
+  header.head_size = static_cast<uint32_t>(head.size());
+  header.body_size = static_cast<uint32_t>(body.size());
+  header.type = type;
+  header.lsn = header.durable_lsn = lsn;
+  Bytes out;
+  append_record_header(out, header, payload_checksum(head, checksum(body)));
+  out += head;
+  out += body;
+  out.resize(record_size(header.payload_size()), '\0');
+  return out;
+}
+
 bool decode_record_header(BytesView bytes, Lsn lsn, RecordHeader& header) {
   const char* at = bytes.data();
   header.head_size = load_fixed<uint32_t>(at);

@@ -58,6 +58,8 @@ constexpr uint64_t record_size(uint64_t payload_size) {
 uint64_t payload_checksum(BytesView head, uint64_t body_checksum);
 
 void append_record_header(Bytes& out, RecordHeader header, uint64_t payload_checksum);
+// A whole record as it stands at `lsn`, which is durable: for putting back what was damaged.
+Bytes encode_record(Lsn lsn, uint32_t type, BytesView head, BytesView body);
 // Needs kRecordHeaderSize bytes. False if no record can stand at `lsn` with these
 // bytes; that the payload fits them is record_matches().
 bool decode_record_header(BytesView bytes, Lsn lsn, RecordHeader& header);

@@ -78,6 +78,24 @@ Task<Result<std::optional<LogRecord>>> LogReader::next() {
   }
 }
 
+Task<Status> LogReader::skip_damage() {
+  for (uint64_t offset = offset_ + 8; offset + kRecordHeaderSize <= file_size_; offset += 8) {
+    // Nearly every place fails here, without a coroutine.
+    if (holds(offset, kRecordHeaderSize)) {
+      const uint64_t lsn = load_fixed<uint64_t>(view(offset + 16, 8).data());
+      if (packed_ ? Lsn{lsn} < position_ || Lsn{lsn} >= packed_->header.end : lsn != base_ + offset) continue;
+    }
+    CO_ASSIGN_OR_RETURN(auto record, co_await record_at(offset));
+    if (!record) continue;
+    offset_ = offset;
+    position_ = record->lsn;
+    co_return Status{};
+  }
+  offset_ = file_size_;
+  if (packed_) position_ = packed_->header.end;
+  co_return Status{};
+}
+
 Task<Result<bool>> LogReader::proves_damage() {
   if (packed_) co_return true;  // It was synced as a whole.
   for (uint64_t offset = offset_ + 8; offset + kRecordHeaderSize <= file_size_; offset += 8) {

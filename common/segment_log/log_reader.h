@@ -21,6 +21,9 @@ class LogReader {
   // The next valid record; nothing where the valid records end, for whatever reason.
   Task<Result<std::optional<LogRecord>>> next();
 
+  // Goes on at the next valid record behind damage, or at the end of what is read.
+  Task<Status> skip_damage();
+
   // Behind the last valid record; in a packed segment the next one may stand further on.
   Lsn position() const { return packed_ ? position_ : Lsn{base_ + offset_}; }
   // The same as a place in the file.

@@ -87,17 +87,25 @@ Task<void> LogWriter::run() {
     }
     take_batch();
     auto written = co_await write_batch();
-    if (written) {
+    if (failure_) {
+      refuse_all(*failure_);
+    } else if (written) {
       commit_batch();
     } else if (written.error().code == Code::kNoSpace) {
       refuse_all(written.error());
     } else {
-      failure_ = Error{Code::kUnavailable, "outcome unknown: the log failed: " + written.error().message};
-      failed_.try_set({});
+      give_up(written.error());
       refuse_all(*failure_);
     }
     progress_.notify_all();
   }
+}
+
+void LogWriter::give_up(const Error& error) {
+  if (failure_) return;
+  failure_ = Error{Code::kUnavailable, "outcome unknown: the log failed: " + error.message};
+  failed_.try_set({});
+  work_.notify_all();
 }
 
 void LogWriter::take_batch() {

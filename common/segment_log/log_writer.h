@@ -54,6 +54,8 @@ class LogWriter {
   // Waits while more than `bytes` wait for the disk.
   Task<void> room(uint64_t bytes);
 
+  // A sync elsewhere in these files failed: nothing is known of what was written.
+  void give_up(const Error& error);
   const std::optional<Error>& failure() const { return failure_; }
   Future<Unit> failed() { return failed_.future(); }
 

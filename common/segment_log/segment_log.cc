@@ -34,6 +34,7 @@ struct Opening {
   SegmentLog::Replay replay;
 
   Task<Status> check_header(Lsn base, std::shared_ptr<File> file);
+  Task<Status> step_over(LogReader* reader);
   Task<Result<bool>> last_is_torn(Lsn base, std::shared_ptr<File> file, uint64_t size);
   Task<Status> drop_torn_last();
   Task<Status> create_first();
@@ -48,7 +49,13 @@ Task<Status> Opening::check_header(Lsn base, std::shared_ptr<File> file) {
   CO_ASSIGN_OR_RETURN(Bytes bytes, co_await read);
   auto header = decode_segment_header(bytes);
   if (!header) co_return fail(Code::kCorrupt, files->path(base) + ": " + header.error().message);
-  if (!*header || (*header)->base_lsn != base) co_return damaged(files->path(base), 0, "no segment header");
+  if (!*header || (*header)->base_lsn != base) {
+    if (!options->damaged) co_return damaged(files->path(base), 0, "no segment header");
+    // Its name says where it stands, and each record says so too.
+    log_warning(files->path(base) + ": a damaged header");
+    options->damaged(base, Lsn{number(base) + kSegmentHeaderSize});
+    co_return Status{};
+  }
   if ((*header)->store_id != options->store_id) {
     co_return fail(Code::kCorrupt, fmt::format("{}: belongs to store {}, not {}", files->path(base),
                                                (*header)->store_id, options->store_id));
@@ -90,6 +97,14 @@ Task<Status> Opening::create_first() {
   co_return files->keep(kNoLsn, file);
 }
 
+Task<Status> Opening::step_over(LogReader* reader) {
+  const Lsn from = reader->position();
+  CO_RETURN_IF_ERROR(co_await reader->skip_damage());
+  options->damaged(from, reader->position());
+  log_error(fmt::format("{}: damaged from position {} to {}", files->folder(), number(from), number(reader->position())));
+  co_return Status{};
+}
+
 Task<Result<Tail>> Opening::replay_packed(Lsn base, Lsn from) {
   CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files->open_any(base));
   const PackedHeader& header = segment.packed->header;
@@ -100,10 +115,14 @@ Task<Result<Tail>> Opening::replay_packed(Lsn base, Lsn from) {
   LogReader reader(segment.file, segment.path, segment.packed, std::max(from, base));
   while (true) {
     CO_ASSIGN_OR_RETURN(auto record, co_await reader.next());
-    if (!record) break;
-    CO_RETURN_IF_ERROR(replay(*std::move(record)));
+    if (record) {
+      CO_RETURN_IF_ERROR(replay(*std::move(record)));
+      continue;
+    }
+    if (reader.at_file_end()) break;
+    if (!options->damaged) co_return damaged(segment.path, reader.offset(), "a damaged record");
+    CO_RETURN_IF_ERROR(co_await step_over(&reader));
   }
-  if (!reader.at_file_end()) co_return damaged(segment.path, reader.offset(), "a damaged record");
   co_return Tail{header.end, header.end};
 }
 
@@ -125,15 +144,29 @@ Task<Result<Tail>> Opening::replay_segment(Lsn base, Lsn from, std::optional<Lsn
   Lsn durable = from > base ? from : base;
   while (true) {
     CO_ASSIGN_OR_RETURN(auto record, co_await reader.next());
-    if (!record) break;
-    durable = std::max(durable, record->durable_lsn);
-    CO_RETURN_IF_ERROR(replay(*std::move(record)));
+    if (record) {
+      durable = std::max(durable, record->durable_lsn);
+      CO_RETURN_IF_ERROR(replay(*std::move(record)));
+      continue;
+    }
+    if (!options->damaged || reader.at_file_end()) break;
+    // In the last segment it may be a torn tail, unless something behind it says that it had been durable.
+    bool damage = next_base.has_value();
+    if (!damage) {
+      CO_ASSIGN_OR_RETURN(damage, co_await reader.proves_damage());
+    }
+    if (!damage) break;
+    CO_RETURN_IF_ERROR(co_await step_over(&reader));
   }
   const Lsn end = reader.position();
   const uint64_t end_offset = number(end) - number(base);
   if (next_base) {
     // The next segment was begun only when all of this one was durable.
-    if (end != *next_base) co_return damaged(path, end_offset, "a damaged record");
+    if (end != *next_base) {
+      if (!options->damaged || end > *next_base) co_return damaged(path, end_offset, "a damaged record");
+      log_error(fmt::format("{}: ends at {}, and the next segment begins at {}", path, number(end), number(*next_base)));
+      options->damaged(end, *next_base);
+    }
   } else if (!reader.at_file_end()) {
     CO_ASSIGN_OR_RETURN(bool damage, co_await reader.proves_damage());
     if (damage)
@@ -283,6 +316,65 @@ Task<Result<LogRecord>> SegmentLog::read(Lsn lsn, uint32_t size_hint) {
   record.body.resize(size);
   record.body.erase(0, kRecordHeaderSize + header.head_size);
   co_return record;
+}
+
+Task<Result<std::unique_ptr<LogReader>>> SegmentLog::open_segment(Lsn base, Lsn from, Lsn upto) {
+  CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(base));
+  if (segment.packed) {
+    co_return std::make_unique<LogReader>(segment.file, segment.path, segment.packed, std::max(from, base));
+  }
+  CO_ASSIGN_OR_RETURN(uint64_t size, segment.file->size());
+  const Lsn start = std::max(from, Lsn{number(base) + kSegmentHeaderSize});
+  co_return std::make_unique<LogReader>(segment.file, segment.path, base, start, std::min(size, number(upto) - number(base)));
+}
+
+// In a packed segment nothing tells where a damaged record stood, but that all of them stand one
+// behind the other: those that are put back must fill what is damaged.
+Task<Result<uint64_t>> SegmentLog::damaged_offset(OpenSegment segment, Lsn from, uint64_t size) {
+  LogReader reader(segment.file, segment.path, segment.packed, segment.packed->header.base);
+  while (true) {
+    CO_ASSIGN_OR_RETURN(auto record, co_await reader.next());
+    if (record && record->lsn <= from) continue;
+    if (record || reader.at_file_end()) {
+      co_return fail(Code::kNotFound, fmt::format("{}: nothing is damaged at position {}", segment.path, number(from)));
+    }
+    const uint64_t offset = reader.offset();
+    CO_RETURN_IF_ERROR(co_await reader.skip_damage());
+    if (reader.position() <= from) continue;
+    if (reader.offset() - offset == size) co_return offset;
+    co_return fail(Code::kInvalid, fmt::format("{}: {} bytes are damaged at offset {}, and {} could be had back",
+                                               segment.path, reader.offset() - offset, offset, size));
+  }
+}
+
+Task<Status> SegmentLog::put_back(std::map<Lsn, Bytes> records) {
+  if (records.empty()) co_return Status{};
+  const Lsn first = records.begin()->first, last = records.rbegin()->first;
+  if (first < begin() || number(last) + records.rbegin()->second.size() > number(durable_end())) {
+    co_return fail(Code::kInvalid, fmt::format("{}: nothing durable at {}", options_.folder, number(first)));
+  }
+  const Lsn base = files_->containing(first);
+  CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(base));
+  std::vector<std::pair<uint64_t, Bytes>> writes;
+  if (segment.packed) {
+    Bytes all;
+    for (auto& [lsn, bytes] : records) all += bytes;
+    CO_ASSIGN_OR_RETURN(uint64_t offset, co_await damaged_offset(segment, first, all.size()));
+    writes.emplace_back(offset, std::move(all));
+  } else {
+    for (auto& [lsn, bytes] : records) writes.emplace_back(number(lsn) - number(base), std::move(bytes));
+  }
+  for (auto& [offset, bytes] : writes) {
+    std::vector<Bytes> pieces;
+    pieces.push_back(std::move(bytes));
+    auto write = segment.file->write(offset, std::move(pieces), Sync::kNo);
+    CO_RETURN_IF_ERROR(co_await write);
+  }
+  auto sync = segment.file->sync();
+  auto synced = co_await sync;
+  // The same file may be the one that is being appended to, and its error was told here only.
+  if (!synced) writer_.give_up(synced.error());
+  co_return synced;
 }
 
 Task<Status> SegmentLog::scan(Lsn from, Lsn upto, Replay replay) {

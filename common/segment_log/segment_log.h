@@ -8,6 +8,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -15,11 +16,16 @@
 
 namespace understudy {
 
+class LogReader;
+
 struct SegmentLogOptions {
   std::string folder;
   StoreId store_id;
   uint64_t segment_size = 64 << 20;  // A larger record gets a segment of its own.
   uint64_t reserve_bytes = 0;
+  // Called at opening for what is damaged in the middle: the replay goes on behind it. Without
+  // this such a log is refused.
+  std::function<void(Lsn from, Lsn to)> damaged = {};
 };
 
 // A segment behind which another one follows: it does not change any more, but by pack().
@@ -85,6 +91,13 @@ class SegmentLog {
   Task<Result<Lsn>> packed_at(Lsn lsn);
   // Bytes of all segment files.
   Result<uint64_t> stored_bytes() const;
+  // For verifying: the segments from the one on in which `from` lies, and a cursor over one of them,
+  // from `from` if that lies in it, up to `upto`, which is durable.
+  std::vector<Lsn> segment_bases(Lsn from) const { return files_->bases_from(files_->containing(from)); }
+  Task<Result<std::unique_ptr<LogReader>>> open_segment(Lsn base, Lsn from, Lsn upto);
+  // Puts whole records (encode_record) into the place of damaged ones, durably.
+  Task<Status> put_back(std::map<Lsn, Bytes> records);  // Of one segment.
+  bool is_packed(Lsn lsn) const { return files_->is_packed(files_->containing(lsn)); }
 
   // Unlinks the segments that lie wholly below `lsn`; never the last.
   Status trim_before(Lsn lsn);
@@ -97,6 +110,7 @@ class SegmentLog {
 
  private:
   SegmentLog(Env& env, SegmentLogOptions options, std::unique_ptr<SegmentFiles> files, Lsn end);
+  Task<Result<uint64_t>> damaged_offset(OpenSegment segment, Lsn from, uint64_t size);
   Task<Result<uint64_t>> write_packed(Lsn base, Lsn end, PackOptions options);
 
   Env& env_;

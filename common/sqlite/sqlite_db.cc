@@ -90,6 +90,8 @@ void SqliteStatement::reset() {
   if (handle()) sqlite3_reset(handle());
 }
 
+int SqliteStatement::columns() const { return sqlite3_column_count(handle()); }
+
 uint64_t SqliteStatement::column_uint64(int index) const {
   return static_cast<uint64_t>(sqlite3_column_int64(handle(), index));
 }

@@ -56,6 +56,7 @@ class SqliteStatement {
   void reset();
 
   // Columns of the row that stands ready, 0 first; views live until the next step.
+  int columns() const;
   uint64_t column_uint64(int index) const;
   BytesView column_bytes(int index) const;  // Text or blob.
   bool column_is_null(int index) const;

@@ -49,13 +49,15 @@ std::vector<std::string> names_of(const std::string& text) {
 Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words) {
   ASSIGN_OR_RETURN(Arguments arguments,
                    Arguments::parse(words, {"--data", "--heartbeat-interval", "--heartbeat-misses", "--edit-idle-limit",
-                                            "--rebuild-from-servers", "--rebuild-without", "--retain-versions",
+                                            "--rebuild-from-servers", "--rebuild-without", "--compare-interval",
+                                            "--retain-versions",
                                             "--retain-age", "--retain-deleted", "--durability", "--replication-path",
                                             "--hints", "--hint-interval", "--hint-ttl", "--hint-bytes", "--session-life",
                                             "--capability-life", "--key-life"}));
   NameNodeOptions options;
   options.folder = arguments.text("--data", "/data");
   options.listen = kNameNodeAddress;
+  ASSIGN_OR_RETURN(options.compare_interval, parse_duration(arguments.text("--compare-interval", "10m")));
   options.rebuild_from = names_of(arguments.text("--rebuild-from-servers", ""));
   options.rebuild_without = names_of(arguments.text("--rebuild-without", ""));
   ASSIGN_OR_RETURN(options.monitor.heartbeat_interval, parse_duration(arguments.text("--heartbeat-interval", "1s")));
@@ -83,13 +85,14 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
 }
 
 Result<StorageServerOptions> storage_server_options(const std::string& name, const std::vector<std::string>& words) {
-  ASSIGN_OR_RETURN(Arguments arguments, Arguments::parse(words, {"--data", "--backup-of"}));
+  ASSIGN_OR_RETURN(Arguments arguments, Arguments::parse(words, {"--data", "--backup-of", "--scrub-interval"}));
   StorageServerOptions options;
   options.name = name;
   options.backup_of = arguments.text("--backup-of", "");
   options.folder = arguments.text("--data", "/data");
   options.name_nodes = {kNameNodeAddress};
   options.listen = name + ":0";
+  ASSIGN_OR_RETURN(options.scrub.interval, parse_duration(arguments.text("--scrub-interval", "24h")));
   return options;
 }
 

@@ -149,6 +149,20 @@ void add_disk_verbs(ScriptRunner& runner, SimWorld* world) {
     }
     return "";
   });
+  runner.add_verb("rot", "rot HOST TEXT", 2, [world](const ScriptCommand& command) -> Output {
+    // Wherever the text stands in a segment of the storage server's log.
+    auto& disk = world->host(command.words[0]).disk;
+    auto folder = disk.find("/data/segments");
+    uint64_t places = 0;
+    for (const auto& [name, inode] : folder ? folder->entries : SimInode::Entries{}) {
+      const Bytes content = inode->content;
+      for (size_t at = 0; (at = content.find(command.words[1], at)) != Bytes::npos; ++at, ++places) {
+        (void)disk.flip_bit("/data/segments/" + name, at);
+      }
+    }
+    if (places == 0) return fail(Code::kNotFound, "it stands nowhere in the log");
+    return std::to_string(places) + " places";
+  });
   runner.add_verb("cut-power-at", "cut-power-at HOST N", 2, [world](const ScriptCommand& command) -> Output {
     ASSIGN_OR_RETURN(int64_t n, parse_number(command.words[1]));
     world->host(command.words[0]).disk.cut_power_at(static_cast<uint64_t>(n));
