@@ -1,5 +1,6 @@
 #include "tests/sim/run_clients.h"
 
+#include "client/session_internal.h"
 #include "tests/sim/filled_files.h"
 
 namespace understudy::sim {
@@ -112,8 +113,7 @@ Task<void> RunClient::edit(std::string path, uint64_t sentence) {
     if (outcome.result && reply.ParseFromString(outcome.result->message)) {
       reply.set_file_id(opened->location.file_id());
       done = std::move(reply);
-    } else if (Code code = outcome.result ? Code{} : outcome.result.error().code;
-               !outcome.result && code != Code::kUnavailable && code != Code::kMoved && code != Code::kStaleEpoch) {
+    } else if (!outcome.result && !client::may_pass(outcome.result.error().code)) {
       done = std::unexpected(outcome.result.error());
     } else {
       // It may have been carried out: a repeat gets that answer, and nothing else does.

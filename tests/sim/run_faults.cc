@@ -27,8 +27,13 @@ const DiskLatency kWrite{5us, 30us}, kSync{50us, 400us}, kRead{5us, 100us};
 
 RunFaults::RunFaults(Cluster& cluster, const Scene& scene, RunRecord* record, std::vector<Step> steps)
     : cluster_(cluster), scene_(scene), record_(record), servers_(server_names(scene)), steps_(std::move(steps)) {
-  name_node_arguments_ = {"--heartbeat-interval", render_duration(scene_.heartbeat)};
+  set_name_node_arguments(render_duration(scene_.heartbeat));
   cluster_.world().net().record_streams();
+}
+
+void RunFaults::set_name_node_arguments(const std::string& heartbeat) {
+  name_node_arguments_ = {"--heartbeat-interval", heartbeat,   "--durability",    scene_.durability,
+                          "--replication-path",   scene_.path, "--hint-interval", "1s"};
 }
 
 void RunFaults::start_all() {
@@ -97,7 +102,7 @@ bool RunFaults::strike_process(const Words& words, Duration time) {
   } else if (verb == "stop" && cluster_.stop(name)) {
     start_later(name, time);
   } else if (verb == "restart-nm") {
-    name_node_arguments_ = {"--heartbeat-interval", name};
+    set_name_node_arguments(name);
     if (SimProcess* name_node = running("nm")) world.kill(*name_node);
     start_later("nm", time);
   } else if (verb == "clock-rate") {

@@ -49,6 +49,7 @@ class RunFaults {
   Task<Status> say_replace(client::Session* session, std::string server);
   Task<void> replace(client::Session* session, std::string server);
   static Task<Status> move_primary(client::Session* session, wire::MovePrimaryRequest request);
+  void set_name_node_arguments(const std::string& heartbeat);
   static Task<void> try_to_move(client::Session* session, wire::MovePrimaryRequest request);
 
   Cluster& cluster_;

@@ -47,6 +47,8 @@ Status set_scene(Scene& scene, const std::vector<std::string>& words) {
       ASSIGN_OR_RETURN(scene.faulty_for, parse_duration(value));
     } else if (key == "durability") {
       scene.durability = value;
+    } else if (key == "path") {
+      scene.path = value;
     } else {
       return fail(Code::kInvalid, key + ": no such part of a scene");
     }
@@ -66,7 +68,7 @@ std::string render(const RunScript& script) {
   std::string text = "scene seed=" + std::to_string(scene.seed) + " pairs=" + std::to_string(scene.pairs) +
                      " machine=" + (scene.one_machine ? "one" : "own") + " heartbeat=" + render_duration(scene.heartbeat) +
                      " clients=" + std::to_string(scene.clients) + " for=" + render_duration(scene.faulty_for) +
-                     " durability=" + scene.durability + "\n";
+                     " durability=" + scene.durability + " path=" + scene.path + "\n";
   for (const Step& step : script.steps) {
     text += step.client < 0 ? "at " + render_duration(step.time)
                             : "client" + std::to_string(step.client) + " +" + render_duration(step.time);

@@ -27,7 +27,8 @@ struct Scene {
   Duration heartbeat = std::chrono::seconds(1);
   uint32_t clients = 3;
   Duration faulty_for = std::chrono::seconds(15);
-  std::string durability = "async";
+  std::string durability = "async";  // Of the cluster.
+  std::string path = "relay";        // --replication-path
 };
 
 struct Step {

@@ -7,6 +7,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+// Retention as clusters of the simulator have it: of newer versions the content never goes.
+constexpr size_t kVersionsRetained = 100;
+
 Version version_of(const wire::VersionNumber& version) { return client::version_of(version); }
 
 // Lives in its task's frame.
@@ -47,7 +50,9 @@ class Survey {
     }
     file.aside = store_->divergent(id);
     for (size_t i = 0; with_contents && i < file.line.size(); ++i) {
-      if (!(file.deleted && file.line[i] == file.head)) co_await look_at_content(id, file.line[i]);
+      if (file.deleted && file.line[i] == file.head) continue;
+      if (i >= kVersionsRetained && trimmed_.contains({id, file.line[i]})) continue;
+      co_await look_at_content(id, file.line[i]);
     }
     for (size_t i = 0; with_contents && i < file.aside.size(); ++i) co_await look_at_content(id, file.aside[i]);
     half_.files[id] = std::move(file);
@@ -76,6 +81,7 @@ class Survey {
         kept.undo_target = version_of(record.undo_target());
         kept.tag = record.tag();
         kept.trimmed = true;  // Until its content was read.
+        if (record.trimmed()) trimmed_.emplace(id, from);
       }
     }
     co_return line;
@@ -105,6 +111,7 @@ class Survey {
   FileStore* store_;
   Violations* violations_;
   FinalState::Half half_;
+  std::set<std::pair<FileId, Version>> trimmed_;  // As their records say.
 };
 
 std::optional<FinalState::Half> look(Cluster& cluster, const std::string& server, const std::string& pair,
