@@ -25,7 +25,6 @@ class TestAuthority {
     material.private_key = *make_private_key();
     Bytes request = *make_certificate_request(material.private_key);
     auto issued = issue_certificate(signer, request, role, name, validity);
-    if (!issued) std::fprintf(stderr, "%s\n", issued.error().to_string().c_str());
     CHECK(issued);
     material.certificates = {*issued, signer.certificate};
     material.authorities = {signer.certificate};

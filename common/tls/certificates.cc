@@ -70,7 +70,8 @@ bool set_name(X509_NAME* name, const std::string& common_name) {
 CertificatePointer blank_certificate(EVP_PKEY* key, Validity validity) {
   CertificatePointer certificate(X509_new());
   Bytes serial = random_bytes(16);
-  serial[0] &= 0x7f;  // Positive.
+  // Positive, and never beginning with a zero byte, which DER forbids: one certificate in 250 could not be read again.
+  serial[0] = static_cast<char>((serial[0] & 0x7f) | 0x40);
   bool ok = certificate && X509_set_version(certificate.get(), kVersion3) == 1 && X509_set_pubkey(certificate.get(), key) == 1 &&
             ASN1_STRING_set(X509_get_serialNumber(certificate.get()), serial.data(), static_cast<int>(serial.size())) == 1 &&
             ASN1_TIME_set(X509_getm_notBefore(certificate.get()), seconds_of(validity.from)) != nullptr &&
