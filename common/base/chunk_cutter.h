@@ -4,7 +4,7 @@
 // FastCDC (Xia et al., USENIX ATC 2016): a gear hash over the last 64 bytes, no look at a chunk's
 // first kChunkSizeMin bytes, and a mask that is harder to meet before the wanted size than
 // behind it. Pure. The cuts only save work: nothing is wrong where they differ between programs.
-// The sizes are measured: docs/decisions/0011-content-defined-chunks.md.
+// The sizes are measured: docs/decisions/0012-content-defined-chunks.md.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // Private to common/tls: TlsMaterial as OpenSSL wants it, immutable, shared by the
-// connections that began with it. docs/decisions/0011-tls.md has the choices made here.
+// connections that began with it. docs/decisions/0015-tls.md has the choices made here.
 #pragma once
 
 #include <memory>
