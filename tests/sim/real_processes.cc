@@ -34,6 +34,8 @@ RealProcesses::~RealProcesses() {
 }
 
 Status RealProcesses::make_namespaces(const std::vector<std::string>& names) {
+  // Before anything is made: a new namespace's loopback is down, and without it nothing could be brought up.
+  if (!run("ip -V")) return fail(Code::kDenied, "there is no ip command here");
   if (unshare(CLONE_NEWNET) != 0) {
     return fail(Code::kDenied, std::string("a network namespace cannot be made here: ") + std::strerror(errno));
   }
