@@ -104,8 +104,6 @@ fuzz: deps  ## the fuzzers under sanitizers, FUZZ_SECONDS=60 each (ONLY=fuzz_doc
 	+@$(MAKE) --no-print-directory MODE=fuzz $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc)) fuzzers
 	@OUT=$(BUILD)/fuzz scripts/fuzz.sh
 
-	@echo "error: INVALID: make $@: not available in this version; make test and make sim are" >&2; exit 1
-
 .PHONY: asan tsan
 asan:  ## every test under the address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory test MODE=asan

@@ -87,7 +87,8 @@ check 'to both halves' understudy WAIT 20
 
 # ---- A server that was away until its certificate expired, with nothing but its key.
 kill -KILL "$(cat "$cluster/ss1_backup/pid")"
-sleep 7
+certificate_expired() { "$cli" inspect "$cluster/ss1_backup/server.pem" | grep -q 'ss1_backup, .*, expired '; }
+check 'its certificate expires' until_true 20 certificate_expired
 start_ss ss1_backup
 check 'it comes back by its key' until_true 30 both_in_sync
 finish

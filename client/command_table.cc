@@ -117,9 +117,7 @@ const CommandSpec* find_command(std::string_view name) {
 
 std::string help_text(const CommandSpec& command) {
   std::string text = std::string(command.usage) + "\n    " + std::string(command.help) + "\n";
-  if (command.id == kLater) text += "    not available in this version\n";
   for (const OptionSpec& option : command.options) {
-    if (!option.available) continue;
     std::string name = std::string(option.name) + (option.value.empty() ? "" : " ") + std::string(option.value);
     name.resize(std::max<size_t>(name.size() + 2, 18), ' ');
     text += "    " + name + std::string(option.help) + "\n";
@@ -130,7 +128,6 @@ std::string help_text(const CommandSpec& command) {
 std::string help_text() {
   std::string text;
   for (const CommandSpec& command : table()) {
-    if (command.id == kLater) continue;
     std::string usage(command.usage);
     usage.resize(std::max<size_t>(usage.size() + 2, 38), ' ');
     text += usage + std::string(command.help) + "\n";

@@ -106,10 +106,6 @@ OptionWord match_option(const CommandSpec& command, std::string_view word) {
 
 }  // namespace
 
-Error not_available(std::string_view what) {
-  return {Code::kInvalid, std::string(what) + " is not available in this version"};
-}
-
 std::optional<std::string> Command::value(std::string_view option) const {
   for (auto at = options.rbegin(); at != options.rend(); ++at) {
     if (at->first == option) return at->second;
@@ -162,7 +158,6 @@ std::expected<Command, Refusal> parse_command(const std::vector<Word>& words) {
     return bad_line(printable(words.front().text) + " is no command; HELP lists them");
   }
   const CommandSpec& spec = *command.spec;
-  if (spec.id == CommandId::kLater) return std::unexpected(Refusal{not_available(spec.name)});
   bool options_ended = false;
   for (size_t i = 1; i < words.size(); ++i) {
     const Word& word = words[i];
@@ -182,9 +177,6 @@ std::expected<Command, Refusal> parse_command(const std::vector<Word>& words) {
     }
     for (const OptionSpec* option : match.options) {
       std::string name(option->name);
-      if (!option->available) {
-        return std::unexpected(Refusal{not_available(std::string(spec.name) + " " + name)});
-      }
       std::string value;
       if (!option->value.empty() && !match.value) {
         if (i + 1 == words.size()) return bad_usage(spec, name + " needs " + std::string(option->value));

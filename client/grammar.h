@@ -26,7 +26,6 @@ enum class CommandId : uint8_t {
   kRotateKeys,
   kAuthority, kJoinToken, kJoinTokens, kRevokeToken, kRotateAuthority,
   kHelp, kExit,
-  kLater,  // Known by name, not built yet.
 };
 
 // What an argument is: completion goes by it.
@@ -36,7 +35,6 @@ struct OptionSpec {
   std::string_view name;         // "--range", "-p"
   std::string_view value;        // What follows it; empty for a flag.
   std::string_view help;
-  bool available = true;
 };
 
 struct CommandSpec {
@@ -113,7 +111,5 @@ Result<ByteRange> parse_range(std::string_view text);
 // Of one command, or the list of all.
 std::string help_text();
 std::string help_text(const CommandSpec& command);
-
-Error not_available(std::string_view what);
 
 }  // namespace understudy::client

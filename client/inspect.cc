@@ -231,7 +231,7 @@ Status inspect_database(const std::string& path, Output* out) {
 }
 
 // Never a key itself: what is shown may be passed on.
-Status inspect_pem(BytesView text, Output* out) {
+Status inspect_pem(BytesView text, WallTime now, Output* out) {
   ASSIGN_OR_RETURN(auto blocks, parse_pem(text));
   for (const PemBlock& block : blocks) {
     std::string line = block.label == kPemPrivateKey ? "a private key, which is not shown" : block.label;
@@ -241,7 +241,8 @@ Status inspect_pem(BytesView text, Output* out) {
       std::string what = authority ? facts->self_signed ? "an authority" : "an authority, signed by another"
                          : facts->role == PeerIdentity::Role::kNameNode ? "name node " + facts->name
                                                                         : "storage server " + facts->name;
-      line = what + ", " + fingerprint_text(facts->key) + ", until " + format_time(facts->validity.to.time_since_epoch().count());
+      line = what + ", " + fingerprint_text(facts->key) + (facts->validity.to < now ? ", expired " : ", until ") +
+             format_time(facts->validity.to.time_since_epoch().count());
     }
     if (out->json()) {
       out->object(Json().text("text", line));
@@ -316,7 +317,7 @@ Task<Status> inspect_file(Env& env, std::string path, Output* out) {
     co_return co_await inspecting;
   }
   if (start.starts_with(kSqliteMagic)) co_return inspect_database(path, out);
-  if (start.starts_with("-----BEGIN ")) co_return inspect_pem(start, out);
+  if (start.starts_with("-----BEGIN ")) co_return inspect_pem(start, env.clock.wall(), out);
   if (start.starts_with("understudy-join:")) co_return inspect_join_token(start, out);
   if (path.ends_with("-wal") || path.ends_with("-shm")) {
     out->note(fmt::format("SQLite's {} of {}: look at that one", path.ends_with("-wal") ? "write-ahead log" : "shared index of the write-ahead log",

@@ -236,7 +236,7 @@ Result<UpOptions> parse_up(const std::vector<std::string>& arguments, std::strin
       options.data = value;
     } else if (name == "--pairs" || name == "--name-nodes") {
       ASSIGN_OR_RETURN(uint64_t count, parse_number(value, name));
-      if (name == "--name-nodes" && count != 1) return std::unexpected(not_available("more than one name node"));
+      if (name == "--name-nodes" && count != 1) return fail(Code::kInvalid, "more than one name node is not available in this version");
       if (count < 1 || count > 64) return fail(Code::kInvalid, name + " takes 1 to 64");
       if (name == "--pairs") options.pairs = static_cast<uint32_t>(count);
     } else {

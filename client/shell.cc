@@ -65,7 +65,6 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kRotateAuthority: return run_rotate_authority;
     case CommandId::kHelp: return run_help;
     case CommandId::kExit: return run_exit;
-    case CommandId::kLater: break;
   }
   CHECK(false);  // The grammar refuses those by name.
 }
@@ -223,7 +222,7 @@ Task<std::vector<std::string>> Shell::complete(std::string line) {
     for (const CommandSpec& spec : command_table()) {
       std::string upper = word;
       for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-      if (spec.id != CommandId::kLater && spec.name.starts_with(upper)) found.emplace_back(spec.name);
+      if (spec.name.starts_with(upper)) found.emplace_back(spec.name);
     }
   } else if (kind == ArgumentKind::kLocalPath) {
     auto names = env.disk.list(typed_folder.empty() ? "." : typed_folder);

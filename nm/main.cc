@@ -164,7 +164,7 @@ int run(int argc, char** argv) {
   app.add_option("--data", flags.data, "Data folder")->required();
   app.add_option("--listen", flags.listen, "Address to listen on; port 0 lets the kernel choose");
   app.add_option("--id", flags.id, "This name node's number");
-  app.add_option("--peers", flags.peers, "All name nodes (later)");
+  app.add_option("--peers", flags.peers, "All name nodes; not available in this version");
   app.add_option("--heartbeat-interval", flags.heartbeat_interval, "Time between heartbeats");
   app.add_option("--heartbeat-misses", flags.heartbeat_misses, "Missed heartbeats that make a server failed");
   app.add_option("--edit-idle-limit", flags.edit_idle_limit, "An open sentence is dropped when its writer was idle for longer");
@@ -191,7 +191,7 @@ int run(int argc, char** argv) {
       ->transform(CLI::AsSizeValue(false));
   app.add_option("--certificate-lifetime", flags.certificate_lifetime, "How long a server's certificate lasts; it renews itself at two thirds");
   app.add_flag("--insecure{yes}", flags.insecure, "Plaintext, on this machine only; --insecure=force: anywhere");
-  app.add_option("--metrics", flags.metrics, "(later)");
+  app.add_option("--metrics", flags.metrics, "Address for metrics; not available in this version");
   app.add_option("--log-format", flags.log_format, "text or json");
   app.add_option("--log-level", flags.log_level, "debug, info, warning or error");
   app.add_option("--log-size", flags.log_bytes_max, "Bytes after which the log begins anew")

@@ -29,16 +29,19 @@ log_counts() {
        END { print passed + 0, failed + 1, 0 }' "$1"
 }
 
-# Counts of a drill: its `ok` and `not ok` lines, which its last line must agree with.
+# Counts of a drill: its `ok`, `not ok` and `skipped` lines, which its last line must agree with.
 drill_counts() {
-  awk '/^ok / { passed++ } /^not ok / { failed++ } { last = $0 }
-       END { if (last != (passed + 0) " passed, " (failed + 0) " failed") failed++
-             print passed + 0, failed + 0, 0 }' "$1"
+  awk '/^ok / { passed++ } /^not ok / { failed++ } /^skipped / { skipped++ } { last = $0 }
+       END { said = (passed + 0) " passed, " (failed + 0) " failed"
+             if (skipped) said = said ", " skipped " skipped"
+             if (last != said) failed++
+             print passed + 0, failed + 0, skipped + 0 }' "$1"
 }
 
 run_one() {
   local test=$1 name log status counts passed failed skipped start=$EPOCHREALTIME
-  name=$(basename "$test" .sh)
+  # A drill and a unit test may have one name: test_x.sh, test_x.
+  name=$(basename "$test")
   log=$RESULTS/$name.log
   local folder
   folder=$(mktemp -d "${TMPDIR:-/tmp}/understudy-test.XXXXXX")

@@ -11,9 +11,8 @@ Task<Status> run_help(Shell* shell, Command command) {
   }
   if (shell->out.json()) {
     for (const CommandSpec& spec : command_table()) {
-      if (one ? &spec != one : spec.id == CommandId::kLater) continue;
-      shell->out.object(Json().text("command", spec.name).text("usage", spec.usage).text("help", spec.help)
-                            .truth("available", spec.id != CommandId::kLater));
+      if (one && &spec != one) continue;
+      shell->out.object(Json().text("command", spec.name).text("usage", spec.usage).text("help", spec.help));
     }
     co_return Status{};
   }
