@@ -137,6 +137,7 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
   struct Ahead {
     FileId file;
     Version keep, newest;
+    Version head;  // Of the source.
   };
   std::vector<Ahead> ahead, split;  // The file stood still here meanwhile; or it did not.
   std::map<uint64_t, wire::SetAsideDone> diverged;  // As far as the views name versions.
@@ -152,7 +153,9 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
         if (version == plan.keep) break;
         to_wire(version, known.add_versions());
       }
-      (plan.job || target_view.deleted ? split : ahead).push_back({FileId{id}, plan.keep, target_view.head});
+      const bool changed = target_view.deleted || (plan.job && (source_view.deleted || !plan.keep));
+      const Version head = plan.job ? source_view.head : plan.keep;
+      (changed ? split : ahead).push_back({FileId{id}, plan.keep, target_view.head, head});
     }
     if (!plan.job && !plan.metadata) return;
     auto* job = jobs.mutable_add_jobs()->add_items();
@@ -178,7 +181,12 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
   }
   std::map<uint64_t, Version> rescued;
   for (const Ahead& file : ahead) {
-    auto version = co_await rescue(source, file.file, file.keep, file.newest);
+    CO_ASSIGN_OR_RETURN(bool unchanged, co_await only_checkpoints(source, file.file, file.keep, file.head));
+    if (!unchanged) {
+      split.push_back(file);
+      continue;
+    }
+    auto version = co_await rescue(source, file.file, file.keep, file.newest, file.head);
     if (version) {
       rescued[number(file.file)] = *version;
     } else if (is_passing(version.error().code)) {
@@ -197,17 +205,36 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
   co_return co_await settle(std::move(aside), std::move(diverged), std::move(jobs), std::move(rescued));
 }
 
+// A CHECKPOINT of what both have gives the old content a newer number: the file stood still all the same.
+Task<Result<bool>> Resync::only_checkpoints(std::string server, FileId file, Version keep, Version newest) {
+  Version fetched_to = keep;
+  while (fetched_to != newest) {
+    wire::FetchRequest fetch;
+    fetch.set_bytes_max(kFetchBytes);
+    auto* item = fetch.add_items();
+    item->set_file_id(number(file));
+    to_wire(fetched_to, item->mutable_from());
+    to_wire(newest, item->mutable_to());
+    CO_ASSIGN_OR_RETURN(auto fetched, co_await call_server<wire::FetchReply>(links_, server, wire::FETCH, fetch));
+    if (fetched.files_size() != 1 || fetched.files(0).versions_size() == 0) co_return false;
+    for (const auto& record : fetched.files(0).versions()) {
+      if (record.kind() != wire::CHANGE_CHECKPOINT) co_return false;
+      fetched_to = from_wire(record.version());
+    }
+  }
+  co_return true;
+}
+
 // What only the target has, again as versions of the acting primary, compare-and-set on
 // what both have, each under the request that made it: so a client that repeats one of
 // them still gets one answer, and each checkpoint names what it named. Of those behind
 // the newest only the small ones come. Nobody reads them before the newest is there:
 // an older content would have a newer number than what a session saw.
-Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version keep, Version newest) {
+Task<Result<Version>> Resync::rescue(std::string source, FileId file, Version keep, Version newest, Version head) {
   auto node = catalogue_->node(file);
   if (!node || node->kind != NodeKind::kFile || node->state == NodeState::kDeleting) {
     co_return fail(Code::kNotFound, "no such file any more");
   }
-  Version head = keep;
   Version fetched_to = keep;
   std::map<Version, Version> came;  // As which version; none: it was left out.
   bool left_out = false;  // The content before: a checkpoint of it would name another one.

@@ -49,7 +49,10 @@ class Resync {
   Task<Result<std::map<uint64_t, wire::FileDigest>>> list(std::string server, std::vector<uint32_t> partitions);
   Task<Status> settle(wire::SetAsideRequest aside, std::map<uint64_t, wire::SetAsideDone> diverged,
                       wire::Command jobs, std::map<uint64_t, Version> rescued);
-  Task<Result<Version>> rescue(std::string source, FileId file, Version keep, Version newest);
+  // (keep, newest] of the target, behind `head` of the source: `keep`, or checkpoints of it.
+  Task<Result<Version>> rescue(std::string source, FileId file, Version keep, Version newest, Version head);
+  // What `server` has of the file in (keep, newest] changed no content.
+  Task<Result<bool>> only_checkpoints(std::string server, FileId file, Version keep, Version newest);
   // One version's content to the acting primary, behind `expected`.
   Task<Result<Version>> bring_checkpoint(std::string source, Node node, Version expected, wire::VersionRecord record);
   Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record,

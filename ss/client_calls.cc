@@ -374,9 +374,9 @@ Result<VersionInfo> ClientCalls::newest(FileId file, Version at_least) const {
     // The newest is on this machine only so far, and was to be on two.
     if (!*readable) return fail(Code::kNotFound, "the file has no version yet");
     head = state_->store->info(file, *readable);
-    if (head) head->head = *readable;
   }
-  if (at_least && (!head || head->head < at_least)) {
+  // The content's number counts: a checkpoint of an older content has a newer one.
+  if (at_least && (!head || head->version < at_least)) {
     if (!head && head.error().code != Code::kNotFound) return head;
     return fail(Code::kConflict, "this half has not got version " + at_least.to_string() + " yet");
   }
