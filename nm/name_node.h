@@ -23,6 +23,29 @@
 
 namespace understudy {
 
+namespace wire {
+class AnnounceReply;
+class AnnounceRequest;
+class ChangeReply;
+class Done;
+class HeartbeatReply;
+class HeartbeatRequest;
+class HelloReply;
+class HelloRequest;
+class LeaveRequest;
+class LoginReply;
+class LoginRequest;
+class PartnerFetchRequest;
+class RegisterReply;
+class RegisterRequest;
+class ReplicateReply;
+class ReplicateRequest;
+class ReportDamageRequest;
+class RotateKeysRequest;
+class StatusReply;
+class WhoAmIReply;
+}  // namespace wire
+
 class Capabilities;
 class Catalogue;
 class ClusterAuthority;
@@ -90,12 +113,21 @@ class NameNode : public Proposer {
   Task<void> accept();
   Task<void> serve(std::unique_ptr<Connection> connection);
   Task<Result<Reply>> dispatch(Session* session, uint16_t type, Bytes message);
+  Task<Result<Reply>> dispatch_trust(Session* session, uint16_t type, Bytes message);
   // Whether that connection may ask for it at all.
   Status admit(Session* session, uint16_t type);
-  Task<Result<Reply>> dispatch_people(Session* session, uint16_t type, Bytes message);
-  Task<Result<Reply>> login(Session* session, wire::LoginRequest request);
-  Task<Result<Reply>> dispatch_trust(Session* session, uint16_t type, Bytes message);
-  Result<Reply> hello(Session* session, const wire::HelloRequest& request);
+  Task<Result<wire::HelloReply>> hello(wire::HelloRequest request, Session* session);
+  Task<Result<wire::LoginReply>> login(wire::LoginRequest request, Session* session);
+  wire::WhoAmIReply who_am_i(const Session& session);
+  wire::StatusReply status();
+  Task<Result<wire::ChangeReply>> rotate_keys(wire::RotateKeysRequest request, std::string user);
+  Task<Result<wire::RegisterReply>> register_server(wire::RegisterRequest request, Session* session);
+  Task<Result<wire::HeartbeatReply>> heartbeat(wire::HeartbeatRequest request, Session* session);
+  Task<Result<wire::AnnounceReply>> announce(wire::AnnounceRequest request, Session* session);
+  Task<Result<wire::ReplicateReply>> replicate(wire::ReplicateRequest request, Session* session);
+  Task<Result<Reply>> partner_fetch(wire::PartnerFetchRequest request, Session* session);
+  Task<Result<Reply>> report_damage(wire::ReportDamageRequest request, Session* session);
+  Task<Result<wire::Done>> leave(wire::LeaveRequest request, Session* session);
   Task<void> keep_house();
   Task<void> watch_hint_store(bool sync);
   void fatal(Error error);
