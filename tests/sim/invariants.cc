@@ -59,8 +59,8 @@ class OwnNames {
   void violated(const Op& op, const std::string& what) { violations_->add("session", to_string(op) + ": " + what); }
 
   void step(const Op& op) {
-    bool may_go = op.may_come_again || (op.outcome != Op::Outcome::kDone && may_end_later(op));
-    if (op.kind == Op::Kind::kRemoveFolder && may_go) doomed_folders_.insert(op.path + "/");
+    if (op.kind == Op::Kind::kMakeFolder) return;
+    if (op.kind == Op::Kind::kRemoveFolder) return removed_folder(op);
     if (std::ranges::any_of(doomed_folders_, [&](auto& folder) { return op.path.starts_with(folder); })) return;
     Name& name = names_[op.path];
     name.doomed |= op.may_come_again;
@@ -98,12 +98,16 @@ class OwnNames {
           name.doomed = names_[op.to].doomed = true;
         }
         return;
-      case Op::Kind::kMakeFolder: return;
-      case Op::Kind::kRemoveFolder:
-        for (auto& [path, inside] : names_) {
-          if (done && path.starts_with(op.path + "/")) inside = {};
-        }
-        return;
+      case Op::Kind::kMakeFolder:
+      case Op::Kind::kRemoveFolder: return;
+    }
+  }
+
+  void removed_folder(const Op& op) {
+    bool done = op.outcome == Op::Outcome::kDone;
+    if (op.may_come_again || (!done && may_end_later(op))) doomed_folders_.insert(op.path + "/");
+    for (auto& [path, inside] : names_) {
+      if (done && path.starts_with(op.path + "/")) inside = {};
     }
   }
 
