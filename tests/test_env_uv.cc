@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@ namespace understudy {
 namespace {
 
 using namespace std::chrono_literals;
+
+bool no_room_to_sync = false;
 
 class UvWorld : public EnvWorld {
  public:
@@ -176,6 +179,23 @@ TEST(UvRuntimeTest, ATimerBehindACancelledOneFires) {
 }
 
 // Destroyed with everything under way: the runtime waits for it and leaks nothing (asan).
+Task<void> write_and_sync(Env& env, std::string path, Status* written) {
+  auto file = env.disk.open(path, OpenMode::kCreate);
+  auto write = (*file)->write(0, {"bytes"}, Sync::kYes);
+  *written = co_await write;
+}
+
+// The bytes may be lost then, whatever the reason was: nobody may take it for a refusal.
+TEST(UvRuntimeTest, ASyncThatFindsNoRoomIsNoFullDisk) {
+  UvWorld world;
+  Status written;
+  no_room_to_sync = true;
+  world.run(write_and_sync(world.env(0), world.folder() + "/file", &written));
+  no_room_to_sync = false;
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code, Code::kInternal) << written.error().to_string();
+}
+
 Task<void> leave_all_open(Env& env, Address silent, std::string folder) {
   TaskGroup group(env.executor);
   group.spawn(env_conformance::wait_for(env.net.connect(silent, 1h)));
@@ -192,3 +212,10 @@ TEST(UvRuntimeTest, EndsCleanlyInTheMiddle) {
 
 }  // namespace
 }  // namespace understudy
+
+// In the place of the C library's.
+extern "C" int fdatasync(int file) {
+  if (!understudy::no_room_to_sync) return static_cast<int>(syscall(SYS_fdatasync, file));
+  errno = ENOSPC;
+  return -1;
+}

@@ -43,6 +43,11 @@ Code name_code(int error_number) {
 std::unexpected<Error> bytes_error(const std::string& what, int error_number) {
   return std::unexpected(system_error(bytes_code(error_number), what, error_number));
 }
+// Of a failed sync nobody knows what became of the bytes, whatever the number says; a full disk that a
+// write meets is another matter. (A file system may find no room, or quota, only then.)
+std::unexpected<Error> sync_error(const std::string& path, int error_number) {
+  return std::unexpected(system_error(Code::kInternal, path + ": syncing", error_number));
+}
 std::unexpected<Error> name_error(const std::string& path, int error_number) {
   return std::unexpected(system_error(name_code(error_number), path, error_number));
 }
@@ -159,9 +164,10 @@ class WriteItem final : public PoolItem {
   void done() override {
     if (error_ == 0) {
       promise_.try_set({});
+    } else if (syncing_) {
+      promise_.try_set(sync_error(file_->path, error_));
     } else {
-      std::string doing = syncing_ ? ": syncing" : ": writing at " + std::to_string(offset_);
-      promise_.try_set(bytes_error(file_->path + doing, error_));
+      promise_.try_set(bytes_error(file_->path + ": writing at " + std::to_string(offset_), error_));
     }
   }
 
@@ -313,7 +319,7 @@ class UvDisk final : public Disk {
     int number = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (number < 0) return name_error(folder, errno);
     Descriptor file(number, folder);
-    if (retried([&] { return fsync(number); }) != 0) return bytes_error(folder + ": syncing", errno);
+    if (retried([&] { return fsync(number); }) != 0) return sync_error(folder, errno);
     return {};
   }
 
