@@ -49,6 +49,9 @@ class MemoryDisk : public Disk {
     std::string path;
     Future<Result<Bytes>> read(uint64_t offset, uint32_t size) override {
       auto& content = disk->files_[path].content;
+      if (offset < disk->unreadable.second && offset + size > disk->unreadable.first) {
+        return ready_future<Result<Bytes>>(disk->executor_, fail(Code::kCorrupt, path + ": reading: EIO"));
+      }
       Bytes bytes = offset < content.size() ? content.substr(offset, size) : Bytes();
       return ready_future<Result<Bytes>>(disk->executor_, std::move(bytes));
     }
@@ -143,6 +146,7 @@ class MemoryDisk : public Disk {
   uint64_t capacity = UINT64_MAX;
   int syncs = 0;
   bool fail_sync = false;
+  std::pair<uint64_t, uint64_t> unreadable;  // Of each file, from there to there.
 
  private:
   Executor& executor_;
@@ -195,7 +199,7 @@ class SegmentLogTest : public testing::Test {
   Status open(Lsn from = kNoLsn) {
     log_.reset();
     replayed_.clear();
-    auto log = await(SegmentLog::open(env_, {"log", "0123456789abcdef0123456789abcdef", segment_size_, 0},
+    auto log = await(SegmentLog::open(env_, {"log", "0123456789abcdef0123456789abcdef", segment_size_, 0, damaged_},
                                       from, [this](LogRecord record) {
                                         replayed_.push_back(record.head + record.body);
                                         return Status();
@@ -232,6 +236,7 @@ class SegmentLogTest : public testing::Test {
   NowWorkers workers_{ready_};
   Env env_;
   uint64_t segment_size_ = 64 << 20;
+  std::function<void(Lsn from, Lsn to)> damaged_;
   std::unique_ptr<SegmentLog> log_;
   Story replayed_, answers_;
 };
@@ -345,6 +350,26 @@ TEST_F(SegmentLogTest, DamageBeforeTheTailIsNamed) {
   ASSERT_TRUE(open());
   EXPECT_EQ(replayed_, (Story{"one", "two"}));
   EXPECT_EQ(put("again"), three);
+}
+
+TEST_F(SegmentLogTest, WhatTheDiskCannotReadIsDamage) {
+  ASSERT_TRUE(open());
+  put("one");
+  const Lsn two = put("two", Bytes(20'000, 'x')), three = put("three");
+  const Bytes before = disk_.files_.begin()->second.content;
+  disk_.unreadable = {8192, 12288};
+  EXPECT_EQ(open().error().code, Code::kCorrupt);
+  std::vector<std::pair<Lsn, Lsn>> damage;
+  damaged_ = [&](Lsn from, Lsn to) { damage.emplace_back(from, to); };
+  ASSERT_TRUE(open());
+  EXPECT_EQ(replayed_, (Story{"one", "three"}));
+  EXPECT_EQ(damage, (std::vector<std::pair<Lsn, Lsn>>{{two, three}}));
+  EXPECT_EQ(read(two), "CORRUPT");
+  EXPECT_EQ(read(three), "three");
+  // At the very end it is no torn tail: what cannot be read may have been acknowledged.
+  disk_.unreadable = {number(three), number(three) + 8};
+  EXPECT_EQ(open().error().code, Code::kCorrupt);
+  EXPECT_TRUE(disk_.files_.begin()->second.content == before) << "nothing is cut off";
 }
 
 TEST_F(SegmentLogTest, MissingLogIsNoEmptyLog) {

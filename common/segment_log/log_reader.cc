@@ -8,6 +8,7 @@ namespace understudy {
 namespace {
 
 constexpr uint64_t kWindowSize = 1 << 20;
+constexpr uint64_t kBlockSize = 4 << 10;  // What a disk loses at once, about.
 
 }  // namespace
 
@@ -33,10 +34,27 @@ Task<Status> LogReader::fill(uint64_t offset, uint64_t size) {
   uint64_t wanted = std::min(std::max(size, kWindowSize), file_size_ - offset);
   auto read = file_->read(offset, static_cast<uint32_t>(wanted));
   auto bytes = co_await read;
+  if (!bytes && bytes.error().code == Code::kCorrupt) bytes = co_await read_around(offset, wanted);
   if (!bytes) co_return fail(bytes.error().code, path_ + ": " + bytes.error().message);
   window_ = *std::move(bytes);
   window_at_ = offset;
   co_return Status{};
+}
+
+// Block by block, with zeros, which are no record, for those that cannot be read.
+Task<Result<Bytes>> LogReader::read_around(uint64_t offset, uint64_t size) {
+  Bytes all;
+  for (uint64_t at = offset; at < offset + size;) {
+    const uint64_t next = std::min(offset + size, (at / kBlockSize + 1) * kBlockSize);
+    auto read = file_->read(at, static_cast<uint32_t>(next - at));
+    auto bytes = co_await read;
+    if (!bytes && bytes.error().code != Code::kCorrupt) co_return bytes;
+    if (!bytes) unreadable_end_ = std::max(unreadable_end_, next);
+    all += bytes ? *bytes : Bytes(next - at, '\0');
+    if (all.size() < next - offset) break;  // The file ends there.
+    at = next;
+  }
+  co_return all;
 }
 
 Task<Result<std::optional<LogRecord>>> LogReader::record_at(uint64_t offset) {
@@ -105,8 +123,9 @@ Task<Result<bool>> LogReader::proves_damage() {
       continue;
     CO_ASSIGN_OR_RETURN(auto record, co_await record_at(offset));
     if (record && record->durable_lsn > position()) co_return true;
+    if (unreadable_end_ > offset_) co_return true;
   }
-  co_return false;
+  co_return unreadable_end_ > offset_;
 }
 
 }  // namespace understudy

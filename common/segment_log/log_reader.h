@@ -1,5 +1,6 @@
 // A cursor over the records of one segment file, plain or packed, in order, a
 // megabyte at a time. Assumes that nobody writes to the part of the file that it reads.
+// What the disk cannot read is damage like any other: what stands around it is read.
 #pragma once
 
 #include <memory>
@@ -32,12 +33,13 @@ class LogReader {
   bool at_file_end() const { return offset_ == file_size_; }
 
   // Whether a valid record behind position() says that position() had been synced
-  // when it was written: then what stands there is damage, no torn tail.
+  // when it was written: then what stands there is damage, no torn tail. So is what the disk cannot read.
   Task<Result<bool>> proves_damage();
 
  private:
   // Makes [offset, offset + size) stand in the window, unless the file is shorter.
   Task<Status> fill(uint64_t offset, uint64_t size);
+  Task<Result<Bytes>> read_around(uint64_t offset, uint64_t size);
   bool holds(uint64_t offset, uint64_t size) const {
     return offset >= window_at_ && offset + size <= window_at_ + window_.size();
   }
@@ -57,6 +59,7 @@ class LogReader {
   Lsn from_ = kNoLsn;
   Bytes window_;
   uint64_t window_at_ = 0;
+  uint64_t unreadable_end_ = 0;  // Of the last block that the disk could not read; 0: none.
 };
 
 }  // namespace understudy
