@@ -185,10 +185,12 @@ class Catalogue {
 
   // ---- Jobs.
   std::vector<Job> jobs(ServerId target, uint64_t after_sequence, uint32_t limit);
+  // Of these only the ones that bring a name or a removal.
+  std::vector<Job> jobs_of_names(ServerId target, uint64_t after_sequence, uint32_t limit);
   std::optional<Job> job(ServerId target, FileId object) { return answered(store_->job(target, object)); }
   Lag lag(ServerId target);
   // What of a target's jobs is at or before `mark` and in `scope`: a file, a folder with all
-  // in it, or kRootFolder for everything. Looks at 20,000 jobs at most, and counts those.
+  // in it, or kRootFolder for everything. Looks at 20,000 jobs at most, counts those, and says so.
   Lag jobs_left(ServerId target, Lsn mark, FileId scope);
 
   // The newest job's place in the order: every job queued before now is at or below it.

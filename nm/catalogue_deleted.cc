@@ -53,6 +53,7 @@ void Catalogue::undelete_intent(const wire::UndeleteIntent& command, Change& cha
   if (deleted->owner != change.user && !is_administrator(change.user)) {
     return change.refuse(Code::kDenied, shown + ": it was " + deleted->owner + "'s, who may bring it back");
   }
+  if (auto may = check_right(found->folder, change.user, Right::kWrite); !may) return change.refuse(may.error());
   auto old = store_->dig_up_node(deleted->id);
   if (!old) return change.refuse(Code::kNotFound, shown + ": its name is kept no more");
   Node node = *old;

@@ -13,7 +13,7 @@ JobKind kind_of_version(Version from) { return from ? JobKind::kWrite : JobKind:
 void Catalogue::queue(Job wanted) {
   auto waiting = store_->job(wanted.target, wanted.object);
   if (!waiting) {
-    wanted.sequence = next_job();
+    if (wanted.sequence == 0) wanted.sequence = next_job();
     store_->put_job(std::nullopt, wanted);
     return;
   }
@@ -187,13 +187,20 @@ void Catalogue::add_jobs(const wire::AddJobs& command, Change& change) {
       return change.refuse(Code::kInvalid, fmt::format("{}: no kind of job", static_cast<int>(item.kind())));
     }
   }
-  for (const auto& item : command.done()) job_done(target->id, item);
+  // What takes a job's place stands in its place: whoever waits for all that was queued by now waits for it.
+  std::map<uint64_t, uint64_t> places;
+  for (const auto& item : command.done()) {
+    auto job = store_->job(target->id, FileId{item.object_id()});
+    if (job) places[item.object_id()] = job->sequence;
+    job_done(target->id, item);
+  }
   for (const auto& item : command.items()) {
     auto kind = static_cast<JobKind>(item.kind());
     FileId object{item.object_id()};
     if (kind != JobKind::kDelete && !store_->node(object)) continue;  // Removed meanwhile, with a job of its own.
     queue({.target = target->id,
            .object = object,
+           .sequence = places[item.object_id()],
            .kind = kind,
            .from = version_of(item.from()),
            .to = version_of(item.to()),

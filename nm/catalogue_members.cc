@@ -149,7 +149,10 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
   if (request.damaged()) {
     // Nobody knows what its log lost: compared and filled, if somebody else holds everything.
     auto other = store_->servers.find(pair.other_half(server.id));
-    if (other != store_->servers.end() && other->second.in_sync) server.in_sync = false;
+    if (other != store_->servers.end() && other->second.in_sync) {
+      server.in_sync = false;
+      store_->set_unfilled(server.id, true);
+    }
   }
   server.failed = false;
   server.incarnation = request.incarnation();

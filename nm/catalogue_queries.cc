@@ -173,6 +173,10 @@ std::vector<Job> Catalogue::jobs(ServerId target, uint64_t after_sequence, uint3
   return answered(store_->jobs(target, after_sequence, limit));
 }
 
+std::vector<Job> Catalogue::jobs_of_names(ServerId target, uint64_t after_sequence, uint32_t limit) {
+  return answered(store_->jobs_of_names(target, after_sequence, limit));
+}
+
 Lag Catalogue::lag(ServerId target) {
   auto known = store_->lags.find(target);
   if (known == store_->lags.end() || known->second.jobs == 0) return {};
@@ -200,9 +204,11 @@ Lag Catalogue::jobs_left(ServerId target, Lsn mark, FileId scope) {
     }
   }
   uint64_t after = 0;
-  for (uint32_t looked_at = 0; looked_at < kLookedAtMax; looked_at += kJobsAtOnce) {
+  for (uint32_t looked_at = 0;; looked_at += kJobsAtOnce) {
     auto page = store_->jobs(target, after, kJobsAtOnce);
     if (page.empty()) break;
+    left.cut_short = looked_at >= kLookedAtMax;
+    if (left.cut_short) break;
     after = page.back().sequence;
     for (const auto& job : page) {
       // Where what is removed hung is not known any more: it counts everywhere.

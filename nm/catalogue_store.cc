@@ -75,6 +75,8 @@ const char* const kSteps[] = {
     "CREATE TABLE join_tokens(id TEXT PRIMARY KEY, secret_hash BLOB NOT NULL, expires_us INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE server_keys(server TEXT PRIMARY KEY, key BLOB NOT NULL, previous BLOB NOT NULL, authority BLOB NOT NULL,"
     "  expires_us INTEGER NOT NULL) WITHOUT ROWID",
+    // 8: the jobs that can be carried where the versions of all others cannot (kind 3: DELETE).
+    "CREATE INDEX jobs_of_names ON jobs(target, sequence) WHERE meta_version != 0 OR kind = 3",
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 
@@ -559,6 +561,17 @@ std::vector<Job> CatalogueStore::jobs_of(FileId object) {
 std::vector<Job> CatalogueStore::jobs(ServerId target, uint64_t after_sequence, uint32_t limit) {
   static const std::string sql =
       fmt::format("SELECT {} FROM jobs WHERE target = ?1 AND sequence > ?2 ORDER BY sequence LIMIT ?3", kJobColumns);
+  auto find = db_->statement(sql);
+  find.bind(number(target)).bind(after_sequence).bind(uint64_t{limit});
+  std::vector<Job> found;
+  while (step(find)) found.push_back(job_of(find));
+  return found;
+}
+
+std::vector<Job> CatalogueStore::jobs_of_names(ServerId target, uint64_t after_sequence, uint32_t limit) {
+  static const std::string sql =
+      fmt::format("SELECT {} FROM jobs INDEXED BY jobs_of_names WHERE target = ?1 AND sequence > ?2 AND "
+                  "(meta_version != 0 OR kind = 3) ORDER BY sequence LIMIT ?3", kJobColumns);
   auto find = db_->statement(sql);
   find.bind(number(target)).bind(after_sequence).bind(uint64_t{limit});
   std::vector<Job> found;

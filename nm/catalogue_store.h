@@ -111,6 +111,7 @@ class CatalogueStore {
   std::optional<Job> job(ServerId target, FileId object);
   std::vector<Job> jobs_of(FileId object);
   std::vector<Job> jobs(ServerId target, uint64_t after_sequence, uint32_t limit);
+  std::vector<Job> jobs_of_names(ServerId target, uint64_t after_sequence, uint32_t limit);
   int64_t oldest_job_us(ServerId target);
   void put_job(const std::optional<Job>& old, const Job& job);
   void erase_job(const Job& job);

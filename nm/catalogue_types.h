@@ -140,6 +140,7 @@ struct Lag {
   uint64_t files = 0;         // Jobs that bring a version or a removal.
   uint64_t bytes = 0;
   int64_t oldest_us = 0;      // created_us of the oldest job; 0: none.
+  bool cut_short = false;     // There are more jobs than were looked at: perhaps there is more of this.
 };
 
 }  // namespace understudy

@@ -131,14 +131,6 @@ ReplicationWorker* FailoverDriver::worker(const std::string& server) {
   return worker.get();
 }
 
-void FailoverDriver::compare_again(const std::string& pair, const std::string& server) {
-  Effect effect;
-  effect.kind = EffectKind::kResync;
-  effect.pair = pair;
-  effect.server = server;
-  tasks_.spawn(resync(std::move(effect)));
-}
-
 void FailoverDriver::wake_workers() {
   for (auto& [name, worker] : workers_) worker->wake();
 }
@@ -294,7 +286,8 @@ Task<Status> FailoverDriver::drain_and_catch_up(std::string pair, std::string fr
   monitor_.draining(pair);
   wire::DrainRequest request;
   request.set_epoch(number(epoch));
-  auto drained = co_await call_server<wire::DrainReply>(links_, from, wire::DRAIN, request);
+  auto drained = co_await call_server<wire::DrainReply>(links_, from, wire::DRAIN, request,
+                                                  monitor_.settings().failure_timeout);
   if (!drained) co_return std::unexpected(drained.error());
   end = env_.clock.now() + monitor_.settings().failure_timeout;
   while (catalogue_->lag(id).jobs > 0) {

@@ -46,8 +46,6 @@ class FailoverDriver {
   // The connection of a registered server ended.
   void connection_lost(const std::string& server, const Peer* peer);
   Task<Result<wire::PromoteReply>> promote(wire::PromoteRequest request);
-  // A half in sync that was found to differ: compares it with the acting primary and fills it.
-  void compare_again(const std::string& pair, const std::string& server);
   // Jobs were queued for somebody: look.
   void wake_workers();
 

@@ -138,19 +138,20 @@ Task<void> HalvesKeeper::compare(std::string name) {
       const Server* other = pair == nullptr ? nullptr : catalogue_->server(pair->other_half(pair->acting));
       if (other == nullptr) co_return;
       std::string half = other->name;
-      if (std::exchange(compared_[name].differ, true)) {
-        failover_->compare_again(name, half);
-        co_return;
-      }
+      compared_[name].differ = true;
+      // What it lacks nobody knows: until it was compared and filled it must not be promoted.
       wire::Command command;
-      command.mutable_add_events();
+      command.mutable_member_failed()->set_server(half);
+      command.mutable_member_failed()->set_incarnation(other->incarnation);
+      command.mutable_member_failed()->set_connected(true);
       auto* event = command.add_events();
       event->set_kind("halves-differ");
       event->set_pair(name);
       event->set_server(half);
       event->set_text("the halves of " + name + " differ although nothing waits; " + half + " is compared file by file and filled");
+      failover_->worker(half)->set_compared(false);
       (void)co_await proposer_->propose(std::move(command));
-      failover_->compare_again(name, half);
+      failover_->facts_changed();
       co_return;
     }
     auto pause = sleep_for(env_, kAttemptAfter);

@@ -304,8 +304,8 @@ Task<void> NameNode::serve(std::unique_ptr<Connection> connection) {
   std::shared_ptr<Peer> peer = session.peer;
   co_await peer->run();
   if (!session.server.empty()) failover_->connection_lost(session.server, peer.get());
+  co_await peer->join_handlers();  // They use the session, and its peer.
   session.peer.reset();
-  co_await peer->join_handlers();  // They use the session.
 }
 
 }  // namespace understudy

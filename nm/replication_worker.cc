@@ -77,15 +77,16 @@ std::vector<Job> ReplicationWorker::take_batch() {
   uint64_t bytes = 0;
   uint64_t after = 0;
   while (true) {
-    std::vector<Job> page = catalogue_->jobs(server->id, after, kJobsInBatch);
+    // Only the other half has the versions, and its return settles them; or the target is
+    // yet to be compared. There may be a million such jobs, and they are not looked at.
+    std::vector<Job> page = names_only || target_acts ? catalogue_->jobs_of_names(server->id, after, kJobsInBatch)
+                                                      : catalogue_->jobs(server->id, after, kJobsInBatch);
     if (page.empty()) return batch;
     after = page.back().sequence;
     for (Job& job : page) {
       if (under_way_.contains(job.object)) continue;
       if (job.to && (names_only || (target_acts && job.kind != JobKind::kDelete))) {
-        // Only the other half has these versions, and its return settles them; or the
-        // target is yet to be compared. The row stays; a name that goes with it can be
-        // brought.
+        // The row stays; the name that goes with it can be brought.
         if (job.meta_version == 0) continue;
         job.to = Version{};
       }
@@ -313,6 +314,7 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
   const Server* server = catalogue_->server(target_);
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
   if (pair == nullptr) co_return false;
+  uint64_t epoch = number(pair->epoch);
   if (direct_ && env_.clock.now() >= relay_until_) {
     bool unreachable = false;
     bool pulled = co_await pull_versions(source, jobs, &unreachable);
@@ -320,6 +322,7 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
     server = catalogue_->server(target_);
     pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
     if (pair == nullptr) co_return false;
+    epoch = number(pair->epoch);
   }
   wire::FetchRequest fetch;
   fetch.set_bytes_max(kBatchBytes);
@@ -334,7 +337,7 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
   if (fetched->files_size() != static_cast<int>(jobs.size())) co_return false;
 
   wire::ApplyRequest apply;
-  apply.set_epoch(number(pair->epoch));
+  apply.set_epoch(epoch);
   std::vector<size_t> job_of_item;
   std::vector<bool> fits(jobs.size(), false);
   std::vector<bool> broken(jobs.size(), false);

@@ -612,6 +612,87 @@ TEST_F(CatalogueTest, TheRestOfALongJobKeepsItsPlace) {
   EXPECT_EQ(rest.front().sequence, place);  // A resync waits for all that was queued up to its end.
 }
 
+TEST_F(CatalogueTest, WhatTakesAJobsPlaceStandsInIt) {
+  uint64_t e = make_pair();
+  auto f = done(file("/f")).object_id();
+  auto a = announce("ss1", e, 0, 100);
+  add_item(a, f, 1, 0, 50);
+  done(a);
+  uint64_t place = jobs("ss1_backup").front().sequence;
+  done(folder("/later"));
+  Command anew;
+  anew.mutable_add_jobs()->set_target("ss1_backup");
+  auto* ended = anew.mutable_add_jobs()->add_done();
+  auto* item = anew.mutable_add_jobs()->add_items();
+  ended->set_object_id(f);
+  item->set_object_id(f);
+  for (auto* to : {ended->mutable_to(), item->mutable_to()}) {
+    to->set_epoch(e);
+    to->set_counter(1);
+  }
+  item->set_kind(wire::JOB_SYNC);
+  done(anew);
+  EXPECT_EQ(jobs("ss1_backup").front().sequence, place);
+  EXPECT_EQ(jobs("ss1_backup").front().kind, JobKind::kSync);
+}
+
+TEST_F(CatalogueTest, WhatIsNotLookedAtIsNotSaidToBeGone) {
+  uint64_t e = make_pair();
+  auto folder_b = done(folder("/b")).object_id();
+  Command names;
+  names.mutable_jobs_done()->set_target("ss1_backup");
+  names.mutable_jobs_done()->add_items()->set_object_id(folder_b);
+  names.mutable_jobs_done()->mutable_items(0)->set_meta_version(UINT64_MAX);
+  done(names);
+  Command many;
+  many.mutable_add_jobs()->set_target("ss1_backup");
+  for (uint64_t i = 0; i < 20'600; ++i) {
+    auto* item = many.mutable_add_jobs()->add_items();
+    item->set_object_id(1'000'000 + i);
+    item->set_kind(wire::JOB_DELETE);
+    item->set_lsn(1000);  // Behind the mark below: none of those that count.
+  }
+  done(many);
+  auto f = done(file("/b/x")).object_id();
+  auto a = announce("ss1", e, 0, 100);
+  add_item(a, f, 1, 0, 50);
+  done(a);
+  Lag left = catalogue_->jobs_left(server("ss1_backup").id, Lsn{100}, FileId{folder_b});
+  EXPECT_EQ(left.jobs, 0u);
+  EXPECT_TRUE(left.cut_short);
+  EXPECT_FALSE(catalogue_->jobs_left(server("ss1").id, Lsn{100}, FileId{folder_b}).cut_short);
+}
+
+TEST_F(CatalogueTest, JobsOfNamesAloneAreFoundAmongAnyNumberOfVersions) {
+  uint64_t e = make_pair();
+  auto f = done(file("/f")).object_id();
+  auto g = done(file("/g")).object_id();
+  auto a = announce("ss1", e, 0, 100);
+  add_item(a, f, 1, 0, 50);
+  add_item(a, g, 1, 0, 60);
+  done(a);
+  done(folder("/d"));
+  done(move("/g", "/d/g"));  // Its version's job brings the name too.
+  const ServerId target = server("ss1_backup").id;
+  EXPECT_EQ(catalogue_->jobs(target, 0, 10).size(), 3u);
+  auto found = catalogue_->jobs_of_names(target, 0, 10);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].object, FileId{g});
+  EXPECT_FALSE(found[1].to);
+}
+
+TEST_F(CatalogueTest, NobodyKnowsWhatADamagedHalfHolds) {
+  make_pair();
+  auto back = hello("ss1_backup", kStoreB, false);
+  back.mutable_register_server()->mutable_request()->set_damaged(true);
+  EXPECT_TRUE(catalogue_->contents_known(server("ss1_backup").id));
+  done(back);
+  EXPECT_FALSE(server("ss1_backup").in_sync);
+  EXPECT_FALSE(catalogue_->contents_known(server("ss1_backup").id)) << "no hints, and no lack of jobs, make it whole";
+  done(in_sync("ss1_backup"));
+  EXPECT_TRUE(catalogue_->contents_known(server("ss1_backup").id));
+}
+
 TEST_F(CatalogueTest, ALateBackupIsToldAllNames) {
   done(hello("ss1", kStoreA));
   done(folder("/a/b", true));

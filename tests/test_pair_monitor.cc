@@ -224,8 +224,23 @@ TEST_F(PairMonitorTest, AHandOverThatFailsGivesTheOldOneANewEpoch) {
   Register("ss1", 3);
   CaughtUp("ss1");
   Story();
+  monitor_.draining("ss1");
   Do(monitor_.handed_over("ss1", false, now_));
   EXPECT_EQ(Story(), "begin-epoch ss1_backup\nserve ss1_backup epoch 13\n");
+  Pass(seconds(4), {{"ss1", 3}, {"ss1_backup", 2}});
+  EXPECT_EQ(Story(), "hand-over to ss1\n");
+}
+
+TEST_F(PairMonitorTest, AHandOverThatIsPutOffBeforeItDrainsChangesNothing) {
+  Pair();
+  lease_end_.clear();
+  Died("ss1", 1);
+  Register("ss1", 3);
+  CaughtUp("ss1");
+  Story();
+  Do(monitor_.handed_over("ss1", false, now_));
+  EXPECT_EQ(Story(), "");
+  EXPECT_EQ(Heartbeat("ss1_backup", 2), Epoch{12}) << "writers never notice";
   Pass(seconds(4), {{"ss1", 3}, {"ss1_backup", 2}});
   EXPECT_EQ(Story(), "hand-over to ss1\n");
 }

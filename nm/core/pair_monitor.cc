@@ -287,9 +287,10 @@ Effects PairMonitor::handed_over(const std::string& name, bool ok, Instant now) 
   Effects effects;
   Pair& pair = pairs_[name];
   if (!pair.handing_over) return effects;
+  // Put off before anything was asked of the acting primary: it serves on as it is.
+  if (ok || pair.draining) pair.serve = Serve::kNeedsEpoch;
   pair.handing_over = pair.draining = false;
   pair.hand_over_at = now + settings_.failure_timeout;
-  pair.serve = Serve::kNeedsEpoch;
   Member* next = member(pair.hand_over_to);
   if (ok && next != nullptr && next->alive && next->in_sync) {
     pair.fenced = true;  // Drained: it gave its lease back.
