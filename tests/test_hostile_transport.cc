@@ -40,6 +40,12 @@ struct Party {
   Env env;
 };
 
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kMemoryIsOurs = false;  // The sanitizers' own is most of it.
+#else
+constexpr bool kMemoryIsOurs = true;
+#endif
+
 class HostileTransport : public ::testing::Test {
  public:
   void SetUp() override {
@@ -102,7 +108,12 @@ class HostileTransport : public ::testing::Test {
     std::shared_ptr<Peer> peer;
   };
   static Task<void> run_peer(std::shared_ptr<Peer> peer) { co_await peer->run(); }
-  Task<Result<Talk>> talk(TlsMaterial material, wire::HelloRequest::Role role = wire::HelloRequest::CLIENT) {
+  wire::LoginRequest administrator() {
+    wire::LoginRequest login;
+    std::ifstream(folder_ + "/admin-credentials") >> *login.mutable_user() >> *login.mutable_password();
+    return login;
+  }
+  Task<Result<Talk>> talk(TlsMaterial material, wire::HelloRequest::Role role = wire::HelloRequest::CLIENT, bool log_in = true) {
     Env& env = party(std::move(material));
     auto connection = co_await env.net.connect(address_, 5s);
     if (!connection) co_return std::unexpected(connection.error());
@@ -114,10 +125,8 @@ class HostileTransport : public ::testing::Test {
     hello.set_name("ss1");
     auto greeted = co_await call<wire::HelloReply>(talk.peer.get(), wire::HELLO, hello, 5s);
     if (!greeted) co_return std::unexpected(greeted.error());
-    if (role == wire::HelloRequest::CLIENT) {
-      wire::LoginRequest login;
-      std::ifstream(folder_ + "/admin-credentials") >> *login.mutable_user() >> *login.mutable_password();
-      auto entered = co_await call<wire::LoginReply>(talk.peer.get(), wire::LOGIN, login, 5s);
+    if (role == wire::HelloRequest::CLIENT && log_in) {
+      auto entered = co_await call<wire::LoginReply>(talk.peer.get(), wire::LOGIN, administrator(), 5s);
       if (!entered) co_return std::unexpected(entered.error());
     }
     co_return talk;
@@ -155,6 +164,7 @@ class HostileTransport : public ::testing::Test {
   Task<void> outsiders();
   Task<void> joining();
   Task<void> impostors();
+  Task<void> hang_up();
   Task<void> bombs();
   Task<void> idle_crowd();
 
@@ -310,7 +320,17 @@ Task<void> HostileTransport::bombs() {
     EXPECT_NE(reply.error().code, Code::kInternal) << type;
     EXPECT_NE(reply.error().code, Code::kUnavailable) << type << ": " << reply.error().message;
   }
-  EXPECT_LT(resident_bytes(), before + (64 << 20));
+  if (kMemoryIsOurs) EXPECT_LT(resident_bytes(), before + (64 << 20));
+}
+
+// A password is hashed for a while; who asked for that is gone when it is found right. (run() asks for a log-in behind
+// it, and they are hashed one at a time.)
+Task<void> HostileTransport::hang_up() {
+  auto talking = co_await talk(believer(), wire::HelloRequest::CLIENT, /*log_in=*/false);
+  CO_ASSERT_OK(talking);
+  auto unheard = talking->peer->call(wire::LOGIN, administrator().SerializeAsString(), {}, 5s);
+  auto known = co_await talking->peer->call(wire::AUTHORITY, {}, {}, 5s);  // The log-in stands before it.
+  talking->peer->close();
 }
 
 // As many as a test should open; `understudy-bench --clients 10000 idle` does the rest.
@@ -325,7 +345,7 @@ Task<void> HostileTransport::idle_crowd() {
     crowd.push_back(*std::move(connection));
   }
   uint64_t each = (resident_bytes() - before) / kCrowd;
-  EXPECT_LT(each, 120u << 10) << "bytes for both ends of one";
+  if (kMemoryIsOurs) EXPECT_LT(each, 120u << 10) << "bytes for both ends of one";
   auto honest = co_await talk(believer());
   EXPECT_TRUE(honest);
 }
@@ -334,6 +354,7 @@ TEST_F(HostileTransport, OutsidersAreRefused) { run(&HostileTransport::outsiders
 TEST_F(HostileTransport, OnlyATokenLetsANameIn) { run(&HostileTransport::joining); }
 TEST_F(HostileTransport, NobodyTakesAnothersName) { run(&HostileTransport::impostors); }
 TEST_F(HostileTransport, BombsGoOffOutside) { run(&HostileTransport::bombs); }
+TEST_F(HostileTransport, WhoHangsUpDuringALogInHurtsNobody) { run(&HostileTransport::hang_up); }
 TEST_F(HostileTransport, IdleConnectionsCostLittle) { run(&HostileTransport::idle_crowd); }
 
 // ---- Slow ones, with the simulator's clock: TLS over its network.
