@@ -207,6 +207,7 @@ Task<Result<wire::ApplyReply>> StoreEngine::apply(wire::ApplyRequest request) {
     CO_RETURN_IF_ERROR(co_await seen);
   }
   wire::ApplyReply reply;
+  std::vector<Future<Status>> done;
   for (auto& item : *request.mutable_items()) {
     if (item.has_version()) {
       auto outcome = co_await apply_version(std::move(*item.mutable_version()));
@@ -224,11 +225,12 @@ Task<Result<wire::ApplyReply>> StoreEngine::apply(wire::ApplyRequest request) {
       (void)append_record(RecordType::kName, name.SerializeAsString(), {{}, row});
       reply.add_outcomes()->set_outcome(wire::ApplyOutcome::APPLIED);
     }
+    // Asked before anything waits: a full disk takes positions back, and gives them out again. (ALREADY may mean
+    // that it was appended a moment ago.)
+    done.push_back(log_->flush());
     co_await log_->room(kBufferedMax);
   }
-  // ALREADY may mean that it was appended a moment ago.
-  auto flush = log_->flush();
-  CO_RETURN_IF_ERROR(co_await flush);
+  CO_RETURN_IF_ERROR(co_await all_of(std::move(done)));
   reply.set_lsn(number(log_->durable_end()));
   co_return reply;
 }

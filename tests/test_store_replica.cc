@@ -190,6 +190,28 @@ TEST_F(StoreReplicaTest, AChunkThatIsNotWhatItsNameSaysIsRefused) {
             Code::kCorrupt);
 }
 
+// Whatever was refused while the rest waited for room: nothing of it may be told as done.
+TEST_F(StoreReplicaTest, AFullDiskAppliesNothing) {
+  for (uint64_t file = 1; file <= 290; ++file) one_.put(file, Bytes(60'000, 'x'));
+  ASSERT_TRUE(two_.await(two_->begin_epoch(Epoch{3})));  // No record of its own then.
+  // So many that the last one is the first to wait.
+  for (uint64_t last = 270; last <= 290; ++last) {
+    wire::ApplyRequest request;
+    request.set_epoch(3);
+    for (uint64_t file = 1; file <= last; ++file) *request.add_items()->mutable_version() = fetch(one_, file).versions(0);
+    two_.put(1000 + last, "looks at the disk, which is remembered for a moment");
+    two_.disk().set_quota(1 << 20);
+    auto reply = two_.await(two_->apply(request));
+    ASSERT_FALSE(reply) << last << " applied: " << reply->outcomes(0).ShortDebugString();
+    EXPECT_EQ(reply.error().code, Code::kNoSpace);
+    EXPECT_EQ(two_.get(1), "NOT_FOUND");
+    two_.disk().set_quota(std::nullopt);
+    world_.run_for(std::chrono::seconds(1));
+  }
+  EXPECT_EQ(replicate(one_, two_, 1), 0);
+  EXPECT_EQ(two_.get(1), one_.get(1));
+}
+
 TEST_F(StoreReplicaTest, FetchTellsWhatItCannotGive) {
   one_.put(1, "a");
   one_.put(1, "b");
