@@ -251,7 +251,7 @@ Status IndexDb::apply_name(const NameRow& row) {
 
 Status IndexDb::apply_aside(const AsideRow& row) {
   ASSIGN_OR_RETURN(auto known, object(row.file));
-  if (!known) return fail(Code::kCorrupt, fmt::format("{}: an unknown file is set aside", db_->path()));
+  if (!known) return {};  // The only record of it is damaged, and was stepped over.
   ObjectRow object = *std::move(known);
   count(object, -1);
   for (Version version : row.versions) RETURN_IF_ERROR(set_aside(object, version, row.rescued));

@@ -282,6 +282,23 @@ TEST_F(StoreReplicaTest, WhatDivergedIsSetAsideAndStays) {
   }
 }
 
+// The index is gone too: of what was set aside nobody knows anything, and that holds nobody up.
+TEST_F(StoreReplicaTest, WhatWasSetAsideAndIsDamagedKeepsNoStartFromComing) {
+  one_.put(1, "stays");
+  one_.put(9, "never replicated");
+  EXPECT_EQ(set_aside(one_, 9, {}), "f9 3.1");
+  one_.put(2, "later");
+  const std::string log = "/data/segments/0000000000000000.log";
+  const size_t at = one_.disk().peek(log)->find("never replicated");
+  ASSERT_TRUE(one_.await(one_->close()));
+  ASSERT_TRUE(one_.disk().flip_bit(log, at));
+  auto opened = one_.rebuild();
+  ASSERT_TRUE(opened) << opened.error().to_string();
+  EXPECT_EQ(one_.get(1), "stays");
+  EXPECT_EQ(one_.get(2), "later");
+  EXPECT_EQ(one_.get(9), "NOT_FOUND");
+}
+
 TEST_F(StoreReplicaTest, WhatDivergedElsewhereIsKeptBesideTheLine) {
   one_.put(1, "common");
   replicate(one_, two_, 1);
