@@ -14,6 +14,8 @@ using namespace std::chrono_literals;
 
 constexpr Duration kCompactEvery = 1s;
 constexpr Duration kAfterFailure = 30s;
+// A damaged segment is left alone so long, unless something is repaired meanwhile.
+constexpr Duration kLeftAlone = 10min;
 
 // A version's record without its content. False: it had none.
 Result<bool> strip(LogRecord& record) {
@@ -59,6 +61,8 @@ Task<Status> StoreEngine::compact_one() {
   while (true) {
     CompactionFacts facts;
     CO_ASSIGN_OR_RETURN(facts.segments, segment_facts());
+    std::erase_if(left_alone_, [now = env_.clock.now()](const auto& left) { return left.second <= now; });
+    std::erase_if(facts.segments, [this](const SegmentFacts& segment) { return left_alone_.contains(segment.base); });
     CO_ASSIGN_OR_RETURN(auto space, env_.disk.space(options_.folder));
     facts.segment_size = segment_size_;
     facts.free_bytes = space.free_bytes;
@@ -74,19 +78,38 @@ Task<Status> StoreEngine::compact_one() {
       if (!synced) co_return synced;
       if (run->end > index_->synced()) co_return Status{};
     }
-    uint64_t before = 0;
+    const uint64_t rate = space.free_bytes < space.total_bytes / 8 ? 0 : options_.compaction_bytes_per_second;
+    uint64_t bytes = 0;
+    std::vector<SegmentFacts> parts;
     for (const auto& segment : facts.segments) {
-      if (segment.base >= run->base && segment.end <= run->end) before += segment.bytes;
+      if (segment.base < run->base || segment.end > run->end) continue;
+      parts.push_back(segment);
+      bytes += segment.bytes;
     }
-    CO_RETURN_IF_ERROR(co_await note_packings());
-    PackOptions options;
-    options.bytes_per_second = space.free_bytes < space.total_bytes / 8 ? 0 : options_.compaction_bytes_per_second;
-    options.stays = [this, run = *run](LogRecord& record) { return stays(record, run); };
-    CO_ASSIGN_OR_RETURN(uint64_t bytes, co_await log_->pack(run->base, run->end, std::move(options)));
-    CO_RETURN_IF_ERROR(index_->clear_dead(run->base, run->end));
-    compacted_ += before - std::min(before, bytes);
-    log_info(fmt::format("compacted {} KiB to {} KiB", before >> 10, bytes >> 10));
+    Status packed = co_await compact_run(*run, bytes, rate);
+    if (packed) continue;
+    if (packed.error().code != Code::kCorrupt) co_return packed;
+    // Which of them is damaged shows when each is packed alone. The others are not held up by it.
+    for (const SegmentFacts& part : parts) {
+      if (parts.size() > 1) packed = co_await compact_run({part.base, part.end}, part.bytes, rate);
+      if (packed) continue;
+      if (packed.error().code != Code::kCorrupt) co_return packed;
+      log_warning("compaction leaves a segment alone for now: " + packed.error().to_string());
+      left_alone_[part.base] = env_.clock.now() + kLeftAlone;
+    }
   }
+}
+
+Task<Status> StoreEngine::compact_run(SegmentRun run, uint64_t bytes_before, uint64_t bytes_per_second) {
+  CO_RETURN_IF_ERROR(co_await note_packings());
+  PackOptions options;
+  options.bytes_per_second = bytes_per_second;
+  options.stays = [this, run](LogRecord& record) { return stays(record, run); };
+  CO_ASSIGN_OR_RETURN(uint64_t bytes, co_await log_->pack(run.base, run.end, std::move(options)));
+  CO_RETURN_IF_ERROR(index_->clear_dead(run.base, run.end));
+  compacted_ += bytes_before - std::min(bytes_before, bytes);
+  log_info(fmt::format("compacted {} KiB to {} KiB", bytes_before >> 10, bytes >> 10));
+  co_return Status{};
 }
 
 // When each packed segment was packed, for stays(), which cannot wait.

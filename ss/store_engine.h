@@ -227,6 +227,7 @@ class StoreEngine final : public FileStore {
   Result<std::vector<SegmentFacts>> segment_facts();
   Task<void> keep_compact();
   Task<Status> compact_one();
+  Task<Status> compact_run(SegmentRun run, uint64_t bytes_before, uint64_t bytes_per_second);
   Task<Status> note_packings();
   bool packed_since(Lsn lsn, Lsn trimmed_at, SegmentRun run) const;
   Result<bool> stays(LogRecord& record, SegmentRun run);
@@ -322,6 +323,7 @@ class StoreEngine final : public FileStore {
   std::optional<std::optional<FileId>> pass_at_;  // A pass through all files is under way, behind that one.
   Held pass_, held_;                              // Of the pass under way, and of the last one.
   std::map<Lsn, Lsn> packings_;  // When each closed segment was packed.
+  std::map<Lsn, Instant> left_alone_;  // Segments that are damaged, and until when nobody tries to pack them.
   uint64_t compacted_ = 0;
   wire::SpaceReport space_report_;
   Instant space_report_until_{};

@@ -78,6 +78,7 @@ Task<void> StoreEngine::found_damage(Lsn from, Lsn to) {
   scrub_.set_repaired(scrub_.repaired() + repair.brought.size());
   if (repair.left.empty()) {
     no_longer_damaged(from, to);
+    left_alone_.clear();
     co_return;
   }
   auto [known, fresh] = damaged_.try_emplace(from, Damage{to, {}});

@@ -131,6 +131,10 @@ TEST(Compaction, SmallNeighboursBecomeOne) {
             (SegmentRun{Lsn{0}, Lsn{3 << 26}}));
   EXPECT_EQ(choose_compaction(disk_of({segment(0, 60, 0), segment(1, 5, 0), segment(2, 6, 0)})),
             (SegmentRun{Lsn{1 << 26}, Lsn{3 << 26}}));
+  // Not over one between them that is not to be packed now.
+  EXPECT_EQ(choose_compaction(disk_of({segment(0, 10, 0), segment(2, 64, 64), segment(4, 12, 0)})),
+            (SegmentRun{Lsn{2 << 26}, Lsn{3 << 26}}));
+  EXPECT_FALSE(choose_compaction(disk_of({segment(0, 5, 0), segment(2, 6, 0)})));
 }
 
 TEST(Compaction, SegmentsSuitTheDisk) {

@@ -147,6 +147,28 @@ TEST_F(StoreSpaceTest, ChunksOfUploadsThatCameToNothingGo) {
   EXPECT_EQ(ss_.get(1), some_bytes(10, 1 << 20));
 }
 
+// Nobody can repair it here. The best one to be packed is the damaged one, and the one beside it has its turn.
+TEST_F(StoreSpaceTest, ADamagedSegmentHoldsUpNoOther) {
+  open({.versions = 1});
+  ss_.put(50, "stays in the first");
+  for (int n = 0; n < 4; ++n) ss_.put(1, some_bytes(n, 60'000));
+  for (int n = 0; n < 3; ++n) ss_.put(2, some_bytes(10 + n, 60'000));
+  ss_.put(51, some_bytes(51, 20'000));
+  ss_.put(2, some_bytes(20, 60'000));
+  for (uint64_t file : {1, 2}) {
+    for (int n = 0; n < 2; ++n) ss_.put(file, some_bytes(30 + n, 60'000));
+  }
+  const std::string first = "/data/segments/0000000000000000.log";
+  const size_t at = ss_.disk().peek(first)->find("stays in the first");
+  ASSERT_NE(at, Bytes::npos);
+  ASSERT_TRUE(ss_.disk().flip_bit(first, at));
+  world_.run_for(3min);
+  EXPECT_GT(ss_->space().compacted(), 100'000u);
+  EXPECT_TRUE(ss_.disk().peek(first)) << "what is damaged stays as it is";
+  EXPECT_EQ(ss_.get(51), some_bytes(51, 20'000));
+  EXPECT_EQ(ss_.get(1), some_bytes(31, 60'000));
+}
+
 TEST_F(StoreSpaceTest, WhoReadsAVersionPieceByPieceComesToItsEnd) {
   open({.versions = 1});
   const Bytes big = some_bytes(1, 3'000'000);

@@ -19,6 +19,8 @@ std::optional<SegmentRun> choose_compaction(const CompactionFacts& facts) {
   // With little left, an eighth of a segment is worth its copy.
   const bool scarce = facts.free_bytes < std::max(facts.total_bytes / 8, kScarce);
   const uint64_t room = facts.free_bytes - std::min(facts.free_bytes, kPackingLeavesFree);
+  // One between them may not be packed now.
+  auto adjoin = [&](size_t i) { return segments[i].end == segments[i + 1].base; };
   std::optional<size_t> best;
   for (size_t i = 0; i < segments.size(); ++i) {
     const SegmentFacts& segment = segments[i];
@@ -34,7 +36,7 @@ std::optional<SegmentRun> choose_compaction(const CompactionFacts& facts) {
     // Neighbours that are small together: one file less.
     for (size_t i = 0; i + 1 < segments.size(); ++i) {
       const uint64_t both = segments[i].live() + segments[i + 1].live();
-      if (both <= facts.segment_size / 4 && both <= room) return SegmentRun{segments[i].base, segments[i + 1].end};
+      if (adjoin(i) && both <= facts.segment_size / 4 && both <= room) return SegmentRun{segments[i].base, segments[i + 1].end};
     }
     return std::nullopt;
   }
@@ -42,8 +44,8 @@ std::optional<SegmentRun> choose_compaction(const CompactionFacts& facts) {
   uint64_t live = segments[*best].live();
   const uint64_t most = std::min(facts.segment_size, room);
   auto small = [&](size_t i) { return segments[i].live() <= facts.segment_size / 4 && live + segments[i].live() <= most; };
-  while (first > 0 && small(first - 1)) live += segments[--first].live();
-  while (last + 1 < segments.size() && small(last + 1)) live += segments[++last].live();
+  while (first > 0 && adjoin(first - 1) && small(first - 1)) live += segments[--first].live();
+  while (last + 1 < segments.size() && adjoin(last) && small(last + 1)) live += segments[++last].live();
   return SegmentRun{segments[first].base, segments[last].end};
 }
 

@@ -23,7 +23,7 @@ struct SegmentFacts {
 };
 
 struct CompactionFacts {
-  std::vector<SegmentFacts> segments;  // Closed ones, in order.
+  std::vector<SegmentFacts> segments;  // Closed ones that may be packed, in order.
   uint64_t segment_size = 0;
   uint64_t free_bytes = 0;             // Of the disk.
   uint64_t total_bytes = 0;
