@@ -98,6 +98,8 @@ class IndexDb {
   Result<std::vector<VersionRow>> versions_of(FileId file, size_t count_max);
   // The newest one of the file's line below `version`: its parent, or what is left of its ancestors.
   Result<std::optional<VersionRow>> older(FileId file, Version version);
+  // The next of the file's line behind `version` ({}: from its beginning), up to `upto`, the oldest first.
+  Result<std::vector<VersionRow>> newer(FileId file, Version version, Version upto, size_t count_max);
   Result<std::vector<ChunkRow>> chunks_of(FileId file);
   // Files behind `after` that retention may have to do with.
   Result<std::vector<FileId>> files_with_past(std::optional<FileId> after, size_t count_max);

@@ -33,6 +33,20 @@ Result<std::optional<VersionRow>> IndexDb::older(FileId file, Version version) {
   return change_of(find);
 }
 
+Result<std::vector<VersionRow>> IndexDb::newer(FileId file, Version version, Version upto, size_t count_max) {
+  std::vector<VersionRow> some;
+  auto find = db_->statement("SELECT " CHANGE_COLUMNS
+                             " FROM changes c WHERE c.file_id = ?1 AND (c.epoch, c.counter) > (?2, ?3) "
+                             "AND (c.epoch, c.counter) <= (?4, ?5) AND c.flags & 2 = 0 ORDER BY c.epoch, c.counter LIMIT ?6");
+  find.bind(number(file)).bind(number(version.epoch)).bind(version.counter);
+  find.bind(number(upto.epoch)).bind(upto.counter).bind(count_max);
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return some;
+    some.push_back(change_of(find));
+  }
+}
+
 Result<std::vector<ChunkRow>> IndexDb::chunks_of(FileId file) {
   std::vector<ChunkRow> all;
   auto find = db_->statement("SELECT hash, lsn, size FROM chunks WHERE file_id = ?1");

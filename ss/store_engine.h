@@ -292,6 +292,14 @@ class StoreEngine final : public FileStore {
   // store_replica.cc
   Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, bool for_repair, uint64_t bytes_max,
                                               uint64_t* bytes_used);
+  // The last two parameters outlive the task.
+  Task<Result<wire::FetchedFile::Outcome>> fetch_line(Version from, VersionRow to, uint64_t bytes_max,
+                                                      wire::FetchedFile* fetched, uint64_t* bytes_used);
+  Task<Result<wire::FetchedFile::Outcome>> fetch_back(Version from, VersionRow to, bool for_repair, uint64_t bytes_max,
+                                                      wire::FetchedFile* fetched, uint64_t* bytes_used);
+  Result<bool> are_linked(Version at, const std::vector<VersionRow>& rows);
+  Task<Status> add_fetched(VersionRow row, std::optional<Version> onto, bool for_repair, wire::FetchedFile* fetched,
+                           uint64_t* bytes_used);
   Task<Result<wire::ApplyOutcome>> apply_version(wire::VersionRecord version);
   Status keep_version_aside(wire::VersionRecord record);
   Task<Result<std::string>> name_at(Lsn lsn);

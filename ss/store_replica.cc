@@ -15,6 +15,7 @@ using namespace std::chrono_literals;
 // Of versions in one reply, about; a single one may be larger.
 constexpr uint64_t kFetchBytesMax = 4 << 20;
 constexpr size_t kAncestorsMax = 64;
+constexpr size_t kLinksAtOnce = 256;  // Of a file's history, looked up in a row.
 // A replicated chunk that no version asked for so long is forgotten.
 constexpr Duration kKeepChunks = 10min;
 
@@ -22,8 +23,8 @@ std::string name_of(FileId file) { return fmt::format("file {:016x}", number(fil
 
 }  // namespace
 
-// Versions (from, to] of one file, parents first. The walk goes back by numbers only;
-// then the versions are loaded one by one until `bytes_max` is reached.
+// Versions (from, to] of one file, parents first, until `bytes_max` is reached; at least one, so that
+// whoever asks again comes to an end.
 Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, bool for_repair, uint64_t bytes_max,
                                                         uint64_t* bytes_used) {
   const FileId file{item.file_id()};
@@ -39,14 +40,76 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, bo
   }
   if (!row) {
     fetched.set_outcome(wire::FetchedFile::GONE);
-    co_return fetched;
+  } else if (row->version != from) {
+    auto outcome = row->aside || for_repair ? fetch_back(from, *row, for_repair, bytes_max, &fetched, bytes_used)
+                                            : fetch_line(from, *row, bytes_max, &fetched, bytes_used);
+    CO_ASSIGN_OR_RETURN(auto ended, co_await outcome);
+    // What was found stays good; whoever asks for the rest is told then.
+    fetched.set_outcome(ended != wire::FetchedFile::OK && fetched.versions_size() > 0 ? wire::FetchedFile::NOT_YET : ended);
   }
+  co_return fetched;
+}
+
+// In the file's line, where the numbers tell the order: forward from `from`, some at a time, so that each
+// page of a long history costs what is in it.
+Task<Result<wire::FetchedFile::Outcome>> StoreEngine::fetch_line(Version from, VersionRow to, uint64_t bytes_max,
+                                                                 wire::FetchedFile* fetched, uint64_t* bytes_used) {
+  if (from) {
+    CO_ASSIGN_OR_RETURN(auto base, index_->version(to.file, from));
+    if (!base || base->aside || from > to.version) {
+      // It may have been there before the oldest one of which anything is left.
+      CO_ASSIGN_OR_RETURN(auto next, index_->newer(to.file, from, to.version, 1));
+      if (base || next.empty() || !next[0].parent) co_return wire::FetchedFile::NOT_A_DESCENDANT;
+      CO_ASSIGN_OR_RETURN(auto parent, index_->version(to.file, next[0].parent));
+      co_return parent ? wire::FetchedFile::NOT_A_DESCENDANT : wire::FetchedFile::GONE;
+    }
+  }
+  for (Version at = from; at != to.version;) {
+    CO_ASSIGN_OR_RETURN(auto rows, index_->newer(to.file, at, to.version, kLinksAtOnce));
+    if (rows.empty()) co_return wire::FetchedFile::GONE;  // Set aside, or trimmed, meanwhile.
+    CO_ASSIGN_OR_RETURN(bool linked, are_linked(at, rows));
+    if (!linked) {
+      if (at != from) co_return wire::FetchedFile::NOT_YET;
+      auto back = fetch_back(from, to, false, bytes_max, fetched, bytes_used);
+      co_return co_await back;
+    }
+    for (const VersionRow& row : rows) {
+      if (*bytes_used >= bytes_max) co_return wire::FetchedFile::NOT_YET;
+      std::optional<Version> onto;
+      if (row.parent != at) onto = at;
+      CO_RETURN_IF_ERROR(co_await add_fetched(row, onto, false, fetched, bytes_used));
+      at = row.version;
+    }
+    auto turn = yield_now(env_);
+    co_await turn;
+  }
+  co_return wire::FetchedFile::OK;
+}
+
+// Whether each goes onto the one before it (the first onto `at`), or onto one that retention has taken. It is
+// so, unless a record that set some of them aside was lost.
+Result<bool> StoreEngine::are_linked(Version at, const std::vector<VersionRow>& rows) {
+  for (const VersionRow& row : rows) {
+    if (row.parent != at) {
+      ASSIGN_OR_RETURN(auto parent, index_->version(row.file, row.parent));
+      if (parent || !row.parent) return false;
+    }
+    at = row.version;
+  }
+  return true;
+}
+
+// From `to` back, link by link: what was set aside stands in no line.
+Task<Result<wire::FetchedFile::Outcome>> StoreEngine::fetch_back(Version from, VersionRow to, bool for_repair,
+                                                                 uint64_t bytes_max, wire::FetchedFile* fetched,
+                                                                 uint64_t* bytes_used) {
   struct Link {
     VersionRow row;
     std::optional<Version> onto;  // Of one whose parent is gone: what is left before it.
   };
   std::vector<Link> chain;
   bool reached = false;
+  std::optional<VersionRow> row = to;
   while (row && row->version != from && !reached) {
     chain.push_back({*row, {}});
     reached = !from && !row->parent;
@@ -56,39 +119,42 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, bo
       reached = true;
       break;
     }
-    CO_ASSIGN_OR_RETURN(auto parent, index_->version(file, row->parent));
+    CO_ASSIGN_OR_RETURN(auto parent, index_->version(to.file, row->parent));
     if (!parent) {
-      CO_ASSIGN_OR_RETURN(parent, index_->older(file, row->version));
+      CO_ASSIGN_OR_RETURN(parent, index_->older(to.file, row->version));
       // What a half may lack is never taken from between, so this goes to one that has nothing.
       chain.back().onto = parent ? parent->version : Version{};
       if (from && parent && parent->version < from) parent.reset();
       reached = !from && !parent;
     }
     row = std::move(parent);
+    if (chain.size() % kLinksAtOnce != 0) continue;
+    auto turn = yield_now(env_);
+    co_await turn;
   }
   reached = reached || (row && row->version == from);
-  if (!reached) {
-    fetched.set_outcome(row ? wire::FetchedFile::NOT_A_DESCENDANT : wire::FetchedFile::GONE);
-    co_return fetched;
-  }
+  if (!reached) co_return row ? wire::FetchedFile::NOT_A_DESCENDANT : wire::FetchedFile::GONE;
   for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
-    // A reply brings at least one version, so whoever asks again comes to an end.
-    if (*bytes_used >= bytes_max) {
-      fetched.set_outcome(wire::FetchedFile::NOT_YET);
-      co_return fetched;
-    }
-    auto loading = for_repair ? load_here(link->row.lsn, kInlineSizeMax) : load(link->row.lsn, kInlineSizeMax);
-    CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await loading);
-    *bytes_used += link->row.trimmed ? 1024 : version->memory_bytes();
-    auto* record = fetched.add_versions();
-    *record = version->to_wire();
-    if (link->row.trimmed) strip_content(*record);
-    if (link->onto) {
-      *record->mutable_parent() = version_to_wire(*link->onto);
-      record->set_parent_trimmed(true);
-    }
+    if (*bytes_used >= bytes_max) co_return wire::FetchedFile::NOT_YET;
+    CO_RETURN_IF_ERROR(co_await add_fetched(link->row, link->onto, for_repair, fetched, bytes_used));
   }
-  co_return fetched;
+  co_return wire::FetchedFile::OK;
+}
+
+// `onto`: in the place of its parent, which is gone.
+Task<Status> StoreEngine::add_fetched(VersionRow row, std::optional<Version> onto, bool for_repair,
+                                      wire::FetchedFile* fetched, uint64_t* bytes_used) {
+  auto loading = for_repair ? load_here(row.lsn, kInlineSizeMax) : load(row.lsn, kInlineSizeMax);
+  CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await loading);
+  *bytes_used += row.trimmed ? 1024 : version->memory_bytes();
+  auto* record = fetched->add_versions();
+  *record = version->to_wire();
+  if (row.trimmed) strip_content(*record);
+  if (onto) {
+    *record->mutable_parent() = version_to_wire(*onto);
+    record->set_parent_trimmed(true);
+  }
+  co_return Status{};
 }
 
 Task<Result<wire::FetchReply>> StoreEngine::fetch(wire::FetchRequest request) {

@@ -237,6 +237,21 @@ TEST_F(StoreReplicaTest, ALongLineOfVersionsTravelsInParts) {
   EXPECT_EQ(digests(one_), digests(two_));
 }
 
+// A half that was away for long asks page by page: what lies ahead is not gone through for each.
+TEST_F(StoreReplicaTest, APageOfALongLineCostsWhatIsInIt) {
+  for (int i = 0; i < 5000; ++i) one_.put(1, std::to_string(i));
+  ASSERT_TRUE(one_.await(one_->close()));
+  ASSERT_TRUE(one_.reopen());  // It remembers no page of its index.
+  const uint64_t before = one_.disk().calls();
+  auto part = fetch(one_, 1, {Epoch{3}, 10}, 1);
+  EXPECT_EQ(part.outcome(), wire::FetchedFile::NOT_YET);
+  ASSERT_EQ(part.versions_size(), 1);
+  EXPECT_EQ(part.versions(0).inline_content(), "10");
+  EXPECT_LT(one_.disk().calls() - before, 50u);
+  EXPECT_EQ(fetch(one_, 1, {Epoch{3}, 4990}).versions_size(), 10);
+  EXPECT_GT(fetch(one_, 1).versions_size(), 300) << "more than is looked up at once";
+}
+
 TEST_F(StoreReplicaTest, ARetryAfterFailoverIsAnsweredOnce) {
   one_.put(1, "a");
   one_.append(1, "x", 1);
