@@ -253,6 +253,8 @@ class StoreEngine final : public FileStore {
   Task<Status> scrub_pass(ScrubOptions options);
   Task<Status> scrub_segment(Lsn base, Lsn upto, Pace* pace);
   Task<void> breathe(Pace* pace, uint64_t bytes);
+  // For bytes of which the pass makes no progress.
+  Task<void> slow_down(Pace* pace, uint64_t bytes);
 
   // store_repair.cc
   struct Damage {
@@ -280,7 +282,7 @@ class StoreEngine final : public FileStore {
   Task<Status> repair_range(Repair* repair);
   Task<void> repair_chunk_record(FileId file, ChunkHash hash, ChunkPlace place);
   Task<Result<Bytes>> bring_lost_chunk(FileId file, ChunkRefInfo ref);
-  Task<void> bring_lost_chunks(FileId file, Version version);
+  Task<void> bring_lost_chunks(FileId file, Version version, Pace* pace);
   Task<void> repair_version_record(Lsn lsn);
   Task<Status> bring_version(VersionRow row, Repair* repair, std::map<Lsn, Bytes>* pieces);
   Task<Status> bring_chunk(ChunkRow row, Repair* repair, std::map<Lsn, Bytes>* pieces);

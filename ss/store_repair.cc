@@ -14,6 +14,8 @@
 namespace understudy {
 namespace {
 
+constexpr size_t kLookedUpAtOnce = 256;  // Chunks in the index, in a row.
+
 std::string name_of(FileId file) { return fmt::format("file {:016x}", number(file)); }
 
 Bytes encoded(RecordType type, Lsn lsn, BytesView head, BytesView body) {
@@ -128,19 +130,30 @@ Task<Result<Bytes>> StoreEngine::bring_lost_chunk(FileId file, ChunkRefInfo ref)
 }
 
 // Of a version that the scrubber came by. What cannot be had is told when it is read.
-Task<void> StoreEngine::bring_lost_chunks(FileId file, Version version) {
+Task<void> StoreEngine::bring_lost_chunks(FileId file, Version version, Pace* pace) {
   auto row = index_->version(file, version);
   if (!row || !*row || (*row)->trimmed || (*row)->checkpoint() || (*row)->size_bytes <= kInlineSizeMax) co_return;
   auto loaded = co_await load((*row)->lsn, 0);
   if (!loaded) co_return;
   auto chunks = co_await all_chunks(*loaded);
   if (!chunks) co_return;
+  size_t looked_up = 0;
+  uint64_t lists_bytes = 0;
   for (const ChunkRefInfo ref : *chunks) {
+    if (ref.span != 0) lists_bytes += ref.size;  // It was read for this.
+    if (++looked_up % kLookedUpAtOnce == 0) {
+      co_await slow_down(pace, std::exchange(lists_bytes, 0));
+      auto turn = yield_now(env_);
+      co_await turn;
+    }
     auto place = place_of(file, ref.hash);
+    if (!place || *place) continue;
+    // Retention may have taken it meanwhile.
     auto still = index_->version(file, version);
     if (!still || !*still || (*still)->trimmed) co_return;
-    if (place && !*place) (void)co_await bring_lost_chunk(file, ref);
+    (void)co_await bring_lost_chunk(file, ref);
   }
+  co_await slow_down(pace, lists_bytes);
 }
 
 Task<void> StoreEngine::repair_version_record(Lsn lsn) {

@@ -127,6 +127,10 @@ Task<Status> StoreEngine::scrub_pass(ScrubOptions options) {
 
 Task<void> StoreEngine::breathe(Pace* pace, uint64_t bytes) {
   scrub_.set_pass_bytes(scrub_.pass_bytes() + bytes);
+  co_await slow_down(pace, bytes);
+}
+
+Task<void> StoreEngine::slow_down(Pace* pace, uint64_t bytes) {
   const uint64_t before = pace->bytes / kBreatheEvery;
   pace->bytes += bytes;
   const auto due = std::chrono::nanoseconds(static_cast<int64_t>(
@@ -162,7 +166,7 @@ Task<Status> StoreEngine::scrub_segment(Lsn base, Lsn upto, Pace* pace) {
     if (RecordType{record->type} == RecordType::kVersion) {
       auto row = decode_index_record(*record);
       auto* version = row ? std::get_if<VersionRow>(&row->row) : nullptr;
-      if (version) co_await bring_lost_chunks(version->file, version->version);
+      if (version) co_await bring_lost_chunks(version->file, version->version, pace);
     }
     if (RecordType{record->type} == RecordType::kChunk) {
       auto check = std::make_shared<HashCheck>();

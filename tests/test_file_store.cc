@@ -281,6 +281,19 @@ TEST_F(FileStoreTest, ADamagedChunkSpoilsItsFileOnly) {
   EXPECT_EQ(ss_.get(1), "written again");
 }
 
+// The lists of a file's chunks are read for each of its versions, and cost the disk as much as anything else.
+TEST_F(FileStoreTest, TheScrubberKeepsItsPaceWithListsToo) {
+  ChunkRefs chunks;
+  for (int i = 0; i < 3000; ++i) chunks.push_back(ss_.await(ss_->stage(FileId{1}, Bytes(40, '.') + std::to_string(i))).value());
+  ss_.await(ss_->commit(ss_.change(1), chunks, false)).value();
+  for (int i = 0; i < 100; ++i) ss_.append(1, "more");
+  const Instant before = world_.now();
+  ss_.spawn(ss_->scrub({.bytes_per_second = 1 << 20}));
+  world_.run_until([&] { return ss_->scrub_status().last_end_us() != 0; }, 1h);
+  EXPECT_LT(ss_->scrub_status().last_bytes(), 3u << 20) << "what the pass came through";
+  EXPECT_GT(world_.now() - before, 12s) << "what was read";
+}
+
 // The index is gone too, so nobody knows what stood there; what is before and behind it is there.
 TEST_F(FileStoreTest, ADamagedRecordInTheMiddleIsSteppedOverAtTheStart) {
   for (uint64_t file = 1; file <= 5; ++file) ss_.put(file, "the content of file " + std::to_string(file));
