@@ -94,13 +94,14 @@ class IndexDb {
   // All objects in an order of the index's own, behind `after` unless from the start.
   Result<std::vector<ObjectRow>> objects(bool from_start, FileId after, size_t count_max);
   // ---- Space (index_space.cc).
-  // All of a file, set-aside ones too, newest first by number.
-  Result<std::vector<VersionRow>> versions_of(FileId file, size_t count_max);
+  // All of a file, set-aside ones too, newest first by number, below `before` unless that is {}.
+  Result<std::vector<VersionRow>> versions_of(FileId file, Version before, size_t count_max);
   // The newest one of the file's line below `version`: its parent, or what is left of its ancestors.
   Result<std::optional<VersionRow>> older(FileId file, Version version);
   // The next of the file's line behind `version` ({}: from its beginning), up to `upto`, the oldest first.
   Result<std::vector<VersionRow>> newer(FileId file, Version version, Version upto, size_t count_max);
-  Result<std::vector<ChunkRow>> chunks_of(FileId file);
+  // In an order of the index's own, behind `after`.
+  Result<std::vector<ChunkRow>> chunks_of(FileId file, std::optional<ChunkHash> after, size_t count_max);
   // Files behind `after` that retention may have to do with.
   Result<std::vector<FileId>> files_with_past(std::optional<FileId> after, size_t count_max);
   // How many versions the file of the last version fed has, about.

@@ -11,11 +11,12 @@ constexpr int kDeadShift = 16;
 
 }  // namespace
 
-Result<std::vector<VersionRow>> IndexDb::versions_of(FileId file, size_t count_max) {
+Result<std::vector<VersionRow>> IndexDb::versions_of(FileId file, Version before, size_t count_max) {
   std::vector<VersionRow> all;
   auto find = db_->statement("SELECT " CHANGE_COLUMNS
-                             " FROM changes c WHERE c.file_id = ?1 ORDER BY c.epoch DESC, c.counter DESC LIMIT ?2");
-  find.bind(number(file)).bind(count_max);
+                             " FROM changes c WHERE c.file_id = ?1 AND (c.epoch, c.counter) < (?2, ?3) "
+                             "ORDER BY c.epoch DESC, c.counter DESC LIMIT ?4");
+  find.bind(number(file)).bind(before ? number(before.epoch) : uint64_t{INT64_MAX}).bind(before.counter).bind(count_max);
   while (true) {
     ASSIGN_OR_RETURN(bool found, find.step());
     if (!found) return all;
@@ -47,10 +48,10 @@ Result<std::vector<VersionRow>> IndexDb::newer(FileId file, Version version, Ver
   }
 }
 
-Result<std::vector<ChunkRow>> IndexDb::chunks_of(FileId file) {
+Result<std::vector<ChunkRow>> IndexDb::chunks_of(FileId file, std::optional<ChunkHash> after, size_t count_max) {
   std::vector<ChunkRow> all;
-  auto find = db_->statement("SELECT hash, lsn, size FROM chunks WHERE file_id = ?1");
-  find.bind(number(file));
+  auto find = db_->statement("SELECT hash, lsn, size FROM chunks WHERE file_id = ?1 AND hash > ?2 ORDER BY hash LIMIT ?3");
+  find.bind(number(file)).bind_blob(after ? after->view() : BytesView("")).bind(count_max);
   while (true) {
     ASSIGN_OR_RETURN(bool found, find.step());
     if (!found) return all;

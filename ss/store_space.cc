@@ -20,12 +20,18 @@ constexpr Duration kTrimEvery = 1s;
 constexpr size_t kFilesAtOnce = 256;        // Looked at in one step of a pass.
 constexpr size_t kStagedAtOnce = 64;
 constexpr size_t kVersionsAtOnce = 20'000;  // Of one file.
-constexpr int kVersionsInRecord = 1000;
-constexpr int kChunksInRecord = 20'000;
+constexpr size_t kRowsAtOnce = 1000;        // Of the index, in a row.
+// Each takes some statements of the index, in one go, when the record is durable.
+constexpr int kVersionsInRecord = 256;
+constexpr int kChunksInRecord = 1000;
 constexpr Duration kReadPinned = 2min;
 constexpr size_t kReadPinsMax = 1 << 16;
 constexpr Duration kReportKept = 1s;
 constexpr Lsn kFromTheOther{1};
+
+bool same(const Retention& a, const Retention& b) {
+  return a.versions == b.versions && a.age == b.age && a.deleted == b.deleted;
+}
 
 int64_t wall_us(Env& env) { return env.clock.wall().time_since_epoch().count(); }
 
@@ -141,7 +147,8 @@ Task<Status> StoreEngine::trim_versions(FileId file, Held* held) {
     to_look_at_.insert(file);  // Later, when it is quiet.
     co_return Status{};
   }
-  CO_ASSIGN_OR_RETURN(auto rows, index_->versions_of(file, kVersionsAtOnce));
+  CO_ASSIGN_OR_RETURN(auto rows, index_->versions_of(file, {}, kVersionsAtOnce));
+  CO_ASSIGN_OR_RETURN(const Head before, head_of(file));
   for (const auto& row : rows) {
     if (held && row.aside) held->set_aside += row.new_bytes;
   }
@@ -160,38 +167,58 @@ Task<Status> StoreEngine::trim_versions(FileId file, Held* held) {
   }
   if (plan.held.unreplicated > 0) waiting_.insert(file);
   if (plan.steps.empty()) co_return Status{};
-  // From the look-ups to here nothing waited, and nothing does until all are appended.
-  std::vector<Future<Status>> done;
+  const Lsn replicated = replicated_, announced = announced_;
+  const Retention retention = *retention_;
+  // From the look-ups to the first record nothing waits. Behind each the plan must still be good.
   for (size_t at = 0; at < plan.steps.size();) {
+    CO_ASSIGN_OR_RETURN(const Head now, head_of(file));
+    const bool moved = open_.contains(file) || trimming_.contains(file) || now.version != before.version ||
+                       replicated_ < replicated || announced_ < announced || !same(*retention_, retention) || failure_;
+    if (moved) {
+      to_look_at_.insert(file);
+      co_return Status{};
+    }
     wire::TrimRecord record;
     record.set_file_id(number(file));
     for (; at < plan.steps.size() && record.versions_size() < kVersionsInRecord; ++at) {
       const VersionRow& row = rows[plan.steps[at].index];
+      if (is_read(file, row.version)) continue;  // Since the plan was made.
       auto* trimmed = record.add_versions();
       *trimmed->mutable_version() = version_to_wire(row.version);
       trimmed->set_lsn(number(row.lsn));
       trimmed->set_gone(plan.steps[at].gone);
     }
-    done.push_back(append_trim(std::move(record)));
+    if (record.versions_size() == 0) break;
+    auto done = append_trim(std::move(record));
+    CO_RETURN_IF_ERROR(co_await done);
   }
-  co_return co_await all_of(std::move(done));
+  co_return Status{};
 }
 
 Task<Status> StoreEngine::free_chunks(FileId file) {
   // A list chunk may be pinned that names others which are not.
   auto busy = [this, file] { return open_.contains(file) || trimming_.contains(file) || pins_.holds(file) || failure_; };
   if (busy()) co_return Status{};
-  CO_ASSIGN_OR_RETURN(auto kept, index_->versions_of(file, kVersionsAtOnce));
-  if (kept.size() == kVersionsAtOnce) co_return Status{};
   CO_ASSIGN_OR_RETURN(Head before, head_of(file));
-  std::erase_if(kept, [](const VersionRow& row) { return row.trimmed || row.size_bytes == 0; });
+  std::vector<VersionRow> kept;
+  for (Version below;;) {
+    CO_ASSIGN_OR_RETURN(auto rows, index_->versions_of(file, below, kRowsAtOnce));
+    if (rows.empty()) break;
+    below = rows.back().version;
+    std::erase_if(rows, [](const VersionRow& row) { return row.trimmed || row.size_bytes == 0; });
+    kept.insert(kept.end(), rows.begin(), rows.end());
+    // To look through so many each time would cost more than there is to be had.
+    if (kept.size() >= kVersionsAtOnce) co_return Status{};
+    auto turn = yield_now(env_);
+    co_await turn;
+  }
   CO_ASSIGN_OR_RETURN(auto unnamed, co_await unnamed_chunks(file, std::move(kept)));
-  // From here to the append nothing waits.
-  CO_ASSIGN_OR_RETURN(Head now, head_of(file));
-  if (busy() || now.version != before.version) co_return Status{};
-  if (unnamed.empty()) co_return index_->end_staged(file);
-  std::vector<Future<Status>> done;
-  for (size_t at = 0; at < unnamed.size();) {
+  for (size_t at = 0;;) {
+    // From here to the append nothing waits.
+    CO_ASSIGN_OR_RETURN(Head now, head_of(file));
+    if (busy() || now.version != before.version) co_return Status{};
+    if (unnamed.empty()) co_return index_->end_staged(file);
+    if (at == unnamed.size()) co_return Status{};
     wire::TrimRecord record;
     record.set_file_id(number(file));
     for (; at < unnamed.size() && record.chunks_size() < kChunksInRecord; ++at) {
@@ -201,16 +228,17 @@ Task<Status> StoreEngine::free_chunks(FileId file) {
       freed->set_size(unnamed[at].size);
       freeing_.insert({file, unnamed[at].hash});
     }
-    done.push_back(append_trim(std::move(record)));
+    auto done = append_trim(std::move(record));
+    CO_RETURN_IF_ERROR(co_await done);
   }
-  co_return co_await all_of(std::move(done));
 }
 
 // The chunks of a file that none of these versions names, the newest first: so a list
 // chunk comes before what it names.
 Task<Result<std::vector<ChunkRow>>> StoreEngine::unnamed_chunks(FileId file, std::vector<VersionRow> kept) {
-  CO_ASSIGN_OR_RETURN(auto stored, index_->chunks_of(file));
+  CO_ASSIGN_OR_RETURN(auto stored, index_->chunks_of(file, {}, 1));
   if (stored.empty()) co_return stored;
+  stored.clear();
   std::set<ChunkHash> named;
   for (const auto& row : kept) {
     CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await load(row.lsn, 0));
@@ -228,7 +256,16 @@ Task<Result<std::vector<ChunkRow>>> StoreEngine::unnamed_chunks(FileId file, std
     auto turn = yield_now(env_);
     co_await turn;
   }
-  std::erase_if(stored, [&](const ChunkRow& chunk) { return named.contains(chunk.hash); });
+  for (std::optional<ChunkHash> after;;) {
+    CO_ASSIGN_OR_RETURN(auto rows, index_->chunks_of(file, after, kRowsAtOnce));
+    if (rows.empty()) break;
+    after = rows.back().hash;
+    for (const ChunkRow& row : rows) {
+      if (!named.contains(row.hash)) stored.push_back(row);
+    }
+    auto turn = yield_now(env_);
+    co_await turn;
+  }
   std::ranges::sort(stored, std::greater(), &ChunkRow::lsn);
   co_return stored;
 }

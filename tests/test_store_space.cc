@@ -1,5 +1,6 @@
 // A store's space: what retention takes, what comes back of deleted files, and what
 // compaction gives back, with the power going and calls failing at every point of it.
+#include "common/segment_log/log_format.h"
 #include "tests/store_fixture.h"
 
 namespace understudy {
@@ -30,6 +31,18 @@ class StoreSpaceTest : public testing::Test {
     const std::string before = ss_.dump();
     ASSERT_TRUE(ss_.rebuild());
     EXPECT_EQ(ss_.dump(), before);
+  }
+  // All that the first segment has.
+  std::vector<wire::TrimRecord> trims() {
+    const Bytes log = *ss_.disk().peek("/data/segments/0000000000000000.log");
+    std::vector<wire::TrimRecord> all;
+    RecordHeader header;
+    for (uint64_t at = kSegmentHeaderSize; at + kRecordHeaderSize <= log.size(); at += record_size(header.payload_size())) {
+      if (!decode_record_header(BytesView(log).substr(at, kRecordHeaderSize), Lsn{at}, header)) break;
+      if (RecordType{header.type} != RecordType::kTrim) continue;
+      CHECK(all.emplace_back().ParseFromString(log.substr(at + kRecordHeaderSize, header.head_size)));
+    }
+    return all;
   }
   uint64_t entries(uint64_t file) {
     const std::string history = ss_.history(file);
@@ -167,6 +180,32 @@ TEST_F(StoreSpaceTest, ADamagedSegmentHoldsUpNoOther) {
   EXPECT_TRUE(ss_.disk().peek(first)) << "what is damaged stays as it is";
   EXPECT_EQ(ss_.get(51), some_bytes(51, 20'000));
   EXPECT_EQ(ss_.get(1), some_bytes(31, 60'000));
+}
+
+// What a record names goes through the index in one go: each names little, and the next one waits for it.
+TEST_F(StoreSpaceTest, MuchIsTrimmedInSmallSteps) {
+  ss_.options.segment_size = 64 << 20;
+  ASSERT_TRUE(ss_.open());
+  for (uint64_t n = 1; n <= 700; ++n) ss_.put(1, std::to_string(n));
+  ChunkRefs chunks;
+  for (int i = 0; i < 2500; ++i) chunks.push_back(ss_.await(ss_->stage(FileId{2}, "chunk " + std::to_string(i))).value());
+  ss_.await(ss_->commit(ss_.change(2), chunks, false)).value();
+  ss_->unpin(FileId{2}, chunks);
+  ss_.remove(2);
+  retain({.versions = 2, .deleted = 0s});
+  world_.run_for(30s);
+  EXPECT_EQ(entries(1), 3u);
+  EXPECT_EQ(ss_.get(1), "700");
+  int versions = 0, chunks_freed = 0;
+  for (const auto& trim : trims()) {
+    EXPECT_LE(trim.versions_size(), 256);
+    EXPECT_LE(trim.chunks_size(), 1000);
+    versions += trim.versions_size();
+    chunks_freed += trim.chunks_size();
+  }
+  EXPECT_GE(versions, 697);
+  EXPECT_GE(chunks_freed, 2500);
+  expect_rebuilt();
 }
 
 TEST_F(StoreSpaceTest, WhoReadsAVersionPieceByPieceComesToItsEnd) {
