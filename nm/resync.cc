@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kPartitionsAtOnce = 64;
 constexpr uint32_t kFilesInPage = 2000;
+constexpr int kJobsInCommand = 1000;
 constexpr uint64_t kFetchBytes = 4 << 20;
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 
@@ -122,16 +123,19 @@ Task<Result<std::map<uint64_t, wire::FileDigest>>> Resync::list(std::string serv
 }
 
 Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t> partitions) {
-  auto here = co_await list(source, partitions);
-  if (!here) co_return std::unexpected(here.error());
+  // The target first: versions go from the source to it, also while they are listed (of sync writes), so
+  // what it showed is in the source's line by then, if it came from there.
   auto there = co_await list(target_, partitions);
   if (!there) co_return std::unexpected(there.error());
+  auto here = co_await list(source, partitions);
+  if (!here) co_return std::unexpected(here.error());
 
   const Server* server = catalogue_->server(target_);
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
   if (pair == nullptr) co_return fail(Code::kInternal, target_ + " has no pair");
   wire::SetAsideRequest aside;
   aside.set_epoch(number(pair->epoch));
+  const ServerId target = server->id;
   wire::Command jobs;
   jobs.mutable_add_jobs()->set_target(target_);
   struct Ahead {
@@ -166,14 +170,19 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
       to_wire(plan.to, job->mutable_to());
       // What was announced is queued with its bytes.
       auto node = catalogue_->node(FileId{id});
-      if (node && !source_view.deleted && !catalogue_->job(server->id, FileId{id})) job->set_bytes(node->size_bytes);
+      if (node && !source_view.deleted && !catalogue_->job(target, FileId{id})) job->set_bytes(node->size_bytes);
     }
     if (plan.metadata) job->set_meta_version(source_view.meta_version);
   };
   std::set<uint64_t> ids;
   for (const auto& [id, file] : *here) ids.insert(id);
   for (const auto& [id, file] : *there) ids.insert(id);
+  uint32_t looked_at = 0;
   for (uint64_t id : ids) {
+    if (++looked_at % kFilesInPage == 0) {
+      auto others = yield_now(env_);
+      co_await others;
+    }
     HalfView source_view = view_of(*here, id), target_view = view_of(*there, id);
     // A deletion that the log has stands, although the acting primary is yet to hear of it.
     if (target_view.deleted && !catalogue_->node(FileId{id})) continue;
@@ -457,8 +466,13 @@ Task<Status> Resync::settle(wire::SetAsideRequest aside, std::map<uint64_t, wire
     auto outcome = co_await proposer_->propose(std::move(settled));
     if (!outcome) co_return std::unexpected(outcome.error());
   }
-  if (jobs.add_jobs().items_size() > 0) {
-    auto outcome = co_await proposer_->propose(std::move(jobs));
+  // In pieces: a million jobs in one command would be more than the log takes, and hold everybody up.
+  auto& items = *jobs.mutable_add_jobs()->mutable_items();
+  for (int at = 0; at < items.size(); at += kJobsInCommand) {
+    wire::Command some;
+    some.mutable_add_jobs()->set_target(target_);
+    for (int i = at; i < std::min(items.size(), at + kJobsInCommand); ++i) some.mutable_add_jobs()->add_items()->Swap(&items[i]);
+    auto outcome = co_await proposer_->propose(std::move(some));
     if (!outcome) co_return std::unexpected(outcome.error());
   }
   co_return Status{};
