@@ -75,6 +75,7 @@ class Round {
     for (const std::string& violation : violations()) text += "\n  " + violation;
     return text;
   }
+  const std::map<std::string, uint64_t>& struck() const { return struck_; }
   uint64_t acknowledged() const { return record_.history.writes(Op::Outcome::kDone); }
 
  private:
@@ -109,6 +110,7 @@ class Round {
     CO_ASSIGN_OR_RETURN(auto waited, co_await operator_->ask<wire::WaitReply>(wire::WAIT, wait.SerializeAsString(), 30s));
     if (!waited.done()) co_return fail(Code::kUnavailable, "WAIT does not end: " + waited.why());
     CO_RETURN_IF_ERROR(co_await read_everything());
+    record_.history.setting.sync = script_.scene.durability == "sync";
     FinalState state;
     CO_RETURN_IF_ERROR(co_await all_events(&state));
     CO_RETURN_IF_ERROR(co_await stop_all());
@@ -129,7 +131,10 @@ class Round {
   std::vector<std::string> arguments(const std::string& name) const {
     if (name == "nm") {
       Address listen = name_node_.empty() ? processes_->host(name) + ":0" : name_node_;
-      return {"--listen", listen, "--heartbeat-interval", render_duration(script_.scene.heartbeat)};
+      const Scene& scene = script_.scene;
+      return {"--listen", listen, "--heartbeat-interval", render_duration(scene.heartbeat), "--durability", scene.durability,
+              "--replication-path", scene.path, "--hint-interval", "1s", "--retain-versions", std::to_string(scene.retain),
+              "--edit-idle-limit", "20s"};
     }
     return {"--name", name, "--nm", name_node_, "--listen", processes_->host(name) + ":0", "--join-token", processes_->folder("nm") + "/join-token"};
   }
@@ -185,6 +190,8 @@ class Round {
     } else if (verb == "pause") {
       struck = processes_->signal(name, SIGSTOP);
       later(time, [this, name] { processes_->signal(name, SIGCONT); });
+    } else if (is_planned_move(verb)) {
+      tasks_.spawn(move_primary(operator_.get(), words));
     } else if (!processes_->has_namespaces()) {
       struck = false;
     } else if (verb == "isolate") {
@@ -243,7 +250,8 @@ class Round {
   bool all_in_sync(const wire::StatusReply& status) const {
     if (static_cast<uint32_t>(status.pairs_size()) != script_.scene.pairs) return false;
     return std::ranges::all_of(status.pairs(), [](const wire::PairStatus& pair) {
-      return pair.members_size() == 2 && pair.serving() && pair.acting_primary() == pair.pair() &&
+      const std::string& wanted = pair.preferred().empty() ? pair.pair() : pair.preferred();
+      return pair.members_size() == 2 && pair.serving() && pair.acting_primary() == wanted &&
              std::ranges::all_of(pair.members(), [](auto& half) { return half.in_sync() && half.jobs() == 0; });
     });
   }
@@ -262,7 +270,7 @@ class Round {
   Task<Status> read_everything() {
     std::vector<std::set<std::string>> paths(clients_.size());
     for (const Op& op : record_.history.ops()) {
-      if (op.kind == Op::Kind::kMakeFolder || op.kind == Op::Kind::kRemoveFolder) continue;
+      if (op.kind == Op::Kind::kMakeFolder || op.kind == Op::Kind::kRemoveFolder || op.kind == Op::Kind::kDurability) continue;
       paths[op.session].insert(op.path);
       if (!op.to.empty()) paths[op.session].insert(op.to);
     }
@@ -306,7 +314,7 @@ class Round {
         FileStoreOptions options;
         options.folder = processes_->folder(server);
         CO_ASSIGN_OR_RETURN(auto store, co_await FileStore::open(env_, std::move(options)));
-        auto looking = survey_half(store.get(), server, pair, true, &record_.violations);
+        auto looking = survey_half(store.get(), server, pair, true, script_.scene.retain, &record_.violations);
         CO_ASSIGN_OR_RETURN(auto half, co_await looking);
         state->halves.push_back(std::move(half));
         CO_RETURN_IF_ERROR(co_await store->close());
@@ -338,7 +346,7 @@ class Round {
 };
 
 // One round, in a process of its own: it changes its network namespace.
-void play_round(uint64_t seed, Duration faulty_for, bool* has_namespaces) {
+void play_round(uint64_t seed, Duration faulty_for, bool* has_namespaces, std::map<std::string, uint64_t>* totals) {
   RunScript script = plan_run(seed, {.faulty_for = faulty_for, .real = true});
   script.scene.heartbeat = 200ms;
   std::string folder = std::string(environment("TEST_TMPDIR", "/tmp")) + "/chaos-" + std::to_string(getpid()) + "-" + std::to_string(seed);
@@ -353,7 +361,11 @@ void play_round(uint64_t seed, Duration faulty_for, bool* has_namespaces) {
     UvRuntime runtime;
     Round round(&runtime, &processes, script);
     runtime.run(round.run());
-    std::printf("SEED=%llu, %u pairs: %s\n", static_cast<unsigned long long>(seed), script.scene.pairs, round.summary().c_str());
+    std::printf("SEED=%llu, %u pairs, %s, %s, %u clients: %s\n", static_cast<unsigned long long>(seed), script.scene.pairs,
+                script.scene.durability.c_str(), script.scene.path.c_str(), script.scene.clients, round.summary().c_str());
+    for (const auto& [kind, count] : round.struck()) (*totals)[kind] += count;
+    (*totals)["acknowledged"] += round.acknowledged();
+    ++(*totals)["rounds"];
     std::fflush(stdout);
     EXPECT_TRUE(round.violations().empty()) << "SEED=" << seed << ", its files: " << folder;
     EXPECT_GT(round.acknowledged(), 0u);
@@ -366,10 +378,14 @@ TEST(Chaos, NothingPromisedIsBroken) {
   auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(minutes * 60);
   uint64_t seed = std::strtoull(environment("SEED", "1"), nullptr, 10);
   bool namespaces = true;
+  std::map<std::string, uint64_t> totals;
   do {
-    play_round(seed, minutes > 0 ? Duration(20s) : Duration(4s), &namespaces);
+    play_round(seed, minutes > 0 ? Duration(20s) : Duration(4s), &namespaces, &totals);
     ++seed;
   } while (minutes > 0 && std::chrono::steady_clock::now() < end && !HasFailure());
+  std::printf("in all:");
+  for (const auto& [what, count] : totals) std::printf(" %s %llu", what.c_str(), static_cast<unsigned long long>(count));
+  std::printf("\n");
 }
 
 }  // namespace

@@ -212,7 +212,7 @@ SimClient& Cluster::client(const std::string& name) {
     std::string user = users_.contains(name) ? name : kAdmin;
     client::SessionOptions options{.name_nodes = {kNameNodeAddress}, .user = user, .password = password_of(user)};
     if (name == kObserver) options.timeout = 1s;
-    options.sync = name.starts_with("sync-");  // --durability sync
+    options.sync = name.starts_with("sync-") || sync_clients_.contains(name);
     clients_[name] = std::make_unique<SimClient>(world_, name, std::move(options));
   }
   return *clients_[name];

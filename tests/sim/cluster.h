@@ -50,6 +50,8 @@ class Cluster {
   static std::string password_of(const std::string& user) { return "password-of-" + user; }
   // Started at first use.
   SimClient& client(const std::string& name);
+  // As --durability sync; one whose name begins with "sync-" does so anyway.
+  void ask_for_sync(const std::string& client) { sync_clients_.insert(client); }
 
   // What the name node says; nothing if it does not answer within a second or two.
   std::optional<wire::StatusReply> status();
@@ -74,6 +76,7 @@ class Cluster {
   std::map<std::string, Status> results_;
   std::set<std::string> started_;  // At any time.
   std::set<std::string> users_;
+  std::set<std::string> sync_clients_;
   std::set<std::string> unregistered_;  // No name node was in reach: the administrator stands in.
   std::map<std::string, std::unique_ptr<SimClient>> clients_;
 };

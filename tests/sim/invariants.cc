@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "tests/sim/own_names.h"
+
 namespace understudy::sim {
 namespace {
 
@@ -33,136 +35,15 @@ struct Told {
   std::set<FileId> lost;
 };
 
-// ---- What one client knows of the names that nobody else uses ----------------------
-
-class OwnNames {
- public:
-  OwnNames(const History& history, size_t session, Violations* violations)
-      : history_(history), session_(session), violations_(violations) {}
-
-  void run() {
-    for (const Op& op : history_.ops()) {
-      if (op.session == session_ && op.outcome != Op::Outcome::kUnderWay && is_own(op.path)) step(op);
-    }
-  }
-
- private:
-  struct Name {
-    enum class State : uint8_t { kAbsent, kPresent, kMaybe } state = State::kAbsent;
-    bool doomed = false;         // Something was begun that may end at any time: nothing is known.
-    std::set<Token> makers;      // Whose content a read may find.
-    std::set<Token> ever;        // Whose content UNDO may bring back.
-    std::map<std::string, std::set<Token>> tags;
-  };
-
-  bool is_own(const std::string& path) const { return path.starts_with("/c" + std::to_string(session_) + "/"); }
-  void violated(const Op& op, const std::string& what) { violations_->add("session", to_string(op) + ": " + what); }
-
-  void step(const Op& op) {
-    if (op.kind == Op::Kind::kMakeFolder) return;
-    if (op.kind == Op::Kind::kRemoveFolder) return removed_folder(op);
-    if (std::ranges::any_of(doomed_folders_, [&](auto& folder) { return op.path.starts_with(folder); })) return;
-    Name& name = names_[op.path];
-    name.doomed |= op.may_come_again;
-    if (name.doomed) {
-      if (op.kind == Op::Kind::kMove) names_[op.to].doomed = true;
-      return;
-    }
-    bool done = op.outcome == Op::Outcome::kDone;
-    if (!done && op.code == Code::kNotFound && name.state == Name::State::kPresent && op.kind != Op::Kind::kRevert) {
-      violated(op, "it was there");
-    }
-    switch (op.kind) {
-      case Op::Kind::kPut:
-      case Op::Kind::kPutDocument:
-      case Op::Kind::kAppend:
-      case Op::Kind::kEdit: return wrote(op, name);
-      case Op::Kind::kRead: return read(op, name);
-      case Op::Kind::kUndo:
-      case Op::Kind::kRevert: return went_back(op, name);
-      case Op::Kind::kCheckpoint:
-        if (op.outcome != Op::Outcome::kRefused) name.tags[op.tag] = name.makers;
-        if (op.code == Code::kExists && !done) violated(op, "nobody else gave that name");
-        return;
-      case Op::Kind::kDelete:
-        if (done) {
-          name = {};
-        } else if (may_end_later(op)) {
-          name.doomed = true;
-        }
-        return;
-      case Op::Kind::kMove:
-        if (done) {
-          names_[op.to] = std::exchange(name, {});
-        } else if (may_end_later(op)) {
-          name.doomed = names_[op.to].doomed = true;
-        }
-        return;
-      case Op::Kind::kMakeFolder:
-      case Op::Kind::kRemoveFolder: return;
-    }
-  }
-
-  void removed_folder(const Op& op) {
-    bool done = op.outcome == Op::Outcome::kDone;
-    if (op.may_come_again || (!done && may_end_later(op))) doomed_folders_.insert(op.path + "/");
-    for (auto& [path, inside] : names_) {
-      if (done && path.starts_with(op.path + "/")) inside = {};
-    }
-  }
-
-  static bool may_end_later(const Op& op) {
-    return op.outcome == Op::Outcome::kUnknown || op.code == Code::kUnavailable;
-  }
-
-  void wrote(const Op& op, Name& name) {
-    if (op.outcome == Op::Outcome::kDone) {
-      name.state = Name::State::kPresent;
-      name.makers = {op.token};
-    } else {
-      if (op.outcome == Op::Outcome::kUnknown) name.makers.insert(op.token);
-      // A name may have been made although nothing was written under it.
-      if (name.state == Name::State::kAbsent) name.state = Name::State::kMaybe;
-    }
-    if (op.outcome != Op::Outcome::kRefused) name.ever.insert(op.token);
-  }
-
-  void went_back(const Op& op, Name& name) {
-    if (op.outcome == Op::Outcome::kRefused) return;
-    if (op.kind == Op::Kind::kUndo) {
-      name.makers = name.ever;
-    } else if (op.outcome == Op::Outcome::kDone) {
-      name.makers = name.tags[op.tag];
-    } else {
-      name.makers.insert(name.tags[op.tag].begin(), name.tags[op.tag].end());
-    }
-    // What an UNDO goes behind may have been empty.
-    name.ever.insert(name.makers.begin(), name.makers.end());
-  }
-
-  void read(const Op& op, const Name& name) {
-    if (op.outcome != Op::Outcome::kDone || !op.tokens) return;
-    if (name.state == Name::State::kAbsent) return violated(op, "it was deleted, or never made, and is there");
-    Token maker = op.tokens->empty() ? 0 : op.tokens->back();
-    if (!name.makers.contains(maker)) {
-      std::vector<Token> expected(name.makers.begin(), name.makers.end());
-      violated(op, "made by write " + std::to_string(maker) + ", this session knows of " + list_of(expected));
-    }
-  }
-
-  const History& history_;
-  size_t session_;
-  Violations* violations_;
-  std::map<std::string, Name> names_;
-  std::set<std::string> doomed_folders_;  // Their removal may end at any time.
-};
-
 // ---- Errors ------------------------------------------------------------------------
 
 void check_errors(const History& history, Violations* violations) {
   for (const Op& op : history.ops()) {
     if (op.outcome != Op::Outcome::kRefused && op.outcome != Op::Outcome::kUnknown) continue;
-    bool fine = op.code == Code::kUnavailable || op.code == Code::kNotFound || op.code == Code::kNoSpace;
+    bool passing = op.outcome == Op::Outcome::kUnknown || op.code == Code::kUnavailable || op.code == Code::kNoSpace;
+    if (passing && history.setting.calm) violations->add("error", to_string(op) + ": while acting primaries were moved as planned");
+    bool fine = passing || op.code == Code::kNotFound;
+    fine |= op.code == Code::kDenied && history.setting.guests.contains(op.session);
     switch (op.kind) {
       case Op::Kind::kPut:
       case Op::Kind::kPutDocument:
@@ -172,7 +53,12 @@ void check_errors(const History& history, Violations* violations) {
       case Op::Kind::kEdit: fine |= op.code == Code::kLocked || op.code == Code::kConflict || op.code == Code::kOutOfRange; break;
       case Op::Kind::kUndo: fine |= op.code == Code::kLocked || op.code == Code::kConflict; break;
       case Op::Kind::kCheckpoint:
+      case Op::Kind::kLink:
+      case Op::Kind::kUndelete:
       case Op::Kind::kMakeFolder: fine |= op.code == Code::kExists; break;
+      case Op::Kind::kGrant:
+      case Op::Kind::kRevoke:
+      case Op::Kind::kDurability: break;
       case Op::Kind::kMove: fine |= op.code == Code::kExists || op.code == Code::kConflict; break;
       case Op::Kind::kRemoveFolder: fine |= op.code == Code::kNotEmpty; break;
       case Op::Kind::kRead: fine |= op.code == Code::kConflict; break;
@@ -208,8 +94,10 @@ void check_order(const History& history, const Told& told, Violations* violation
       const Op*& session = of_session[{(*end)->session, (*end)->file}];
       if (session == nullptr || session->version < (*end)->version) session = *end;
       bool counts = (*end)->kind != Op::Kind::kRead || (*end)->linearizable;
-      if (!counts || told.aside.contains({(*end)->file, (*end)->version}) || told.lost.contains((*end)->file)) continue;
-      if (!(*end)->sync && may_be_gone(history, **end)) continue;
+      bool excepted = !history.setting.sync && !(*end)->sync &&
+                      (told.aside.contains({(*end)->file, (*end)->version}) || told.lost.contains((*end)->file) ||
+                       may_be_gone(history, **end));
+      if (!counts || excepted) continue;
       const Op*& slot = newest[(*end)->file];
       if (slot == nullptr || slot->version < (*end)->version) slot = *end;
     }
@@ -221,8 +109,194 @@ void check_order(const History& history, const Told& told, Violations* violation
     }
     if (op->kind == Op::Kind::kRead && !op->linearizable) continue;
     auto before = newest.find(op->file);
-    if (before != newest.end() && op->version < before->second->version) {
-      violations->add("order", to_string(*op) + " is older than what was answered before it began: " + to_string(*before->second));
+    if (before == newest.end() || op->version > before->second->version) continue;
+    if (op->version < before->second->version || makes_version(op->kind)) {
+      violations->add("order", to_string(*op) + " is no newer than what was answered before it began: " + to_string(*before->second));
+    }
+  }
+  std::map<FileVersion, const Op*> made;
+  for (const Op* op : ended) {
+    if (makes_version(op->kind)) made.emplace(FileVersion{op->file, op->version}, op);
+  }
+  for (const Op* op : ended) {
+    auto maker = op->kind == Op::Kind::kRead ? made.find({op->file, op->version}) : made.end();
+    if (maker != made.end() && op->ended < maker->second->begun) {
+      violations->add("order", to_string(*op) + " is of what was asked for later: " + to_string(*maker->second));
+    }
+  }
+}
+
+// It may take effect until then; a repeat of what was done gets its answer.
+Instant may_act_until(const Op& op) { return op.outcome == Op::Outcome::kDone ? op.ended : Instant::max(); }
+bool may_act(const Op& op) {
+  return op.outcome != Op::Outcome::kRefused || op.code == Code::kUnavailable || op.may_come_again;
+}
+
+void check_gone(const History& history, Violations* violations) {
+  std::map<FileId, const Op*> deleted;  // The first acknowledged one of each.
+  std::map<std::string, Instant> may_be_back;
+  for (const Op& op : history.ops()) {
+    if (op.kind == Op::Kind::kUndelete && may_act(op)) may_be_back.try_emplace(op.path, op.begun);
+    bool done = op.kind == Op::Kind::kDelete && op.outcome == Op::Outcome::kDone && op.file != kNoFile;
+    auto known = deleted.find(op.file);
+    if (done && (known == deleted.end() || op.ended < known->second->ended)) deleted[op.file] = &op;
+  }
+  for (const Op& op : history.ops()) {
+    bool counts = op.kind == Op::Kind::kRead ? op.linearizable : makes_version(op.kind);
+    auto gone = op.outcome == Op::Outcome::kDone && counts ? deleted.find(op.file) : deleted.end();
+    if (gone == deleted.end() || gone->second->ended >= op.begun) continue;
+    auto back = may_be_back.find(gone->second->path);
+    if (back != may_be_back.end() && back->second < op.ended) continue;
+    violations->add("gone", to_string(op) + ": was deleted before it began: " + to_string(*gone->second));
+  }
+}
+
+// Of names that nobody deleted or moved at any time.
+void check_there(const History& history, Violations* violations) {
+  std::set<std::string> touched;
+  std::vector<std::string> folders;
+  std::map<std::string, const Op*> made;
+  for (const Op& op : history.ops()) {
+    bool changes = op.kind == Op::Kind::kDelete || op.kind == Op::Kind::kMove || op.kind == Op::Kind::kLink;
+    if (changes) touched.insert({op.path, op.to});
+    if (op.kind == Op::Kind::kRemoveFolder) folders.push_back(op.path + "/");
+  }
+  for (const Op& op : history.ops()) {
+    const bool kept = op.sync || !may_be_gone(history, op);
+    if (!makes_version(op.kind) || op.outcome != Op::Outcome::kDone || touched.contains(op.path) || !kept) continue;
+    if (std::ranges::any_of(folders, [&](auto& folder) { return op.path.starts_with(folder); })) continue;
+    const Op*& first = made[op.path];
+    if (first == nullptr || op.ended < first->ended) first = &op;
+  }
+  for (const Op& op : history.ops()) {
+    auto first = made.find(op.path);
+    if (op.kind != Op::Kind::kRead || op.outcome != Op::Outcome::kRefused || op.code != Code::kNotFound) continue;
+    if (first == made.end() || first->second->ended >= op.begun) continue;
+    violations->add("there", to_string(op) + ": nobody deleted it since " + to_string(*first->second));
+  }
+}
+
+// ---- What was asked for: durability, access --------------------------------------------
+
+void check_durability(const History& history, Violations* violations) {
+  for (const Op& op : history.ops()) {
+    if (op.outcome != Op::Outcome::kDone || !makes_version(op.kind) || op.sync) continue;
+    bool asked = history.setting.sync_sessions.contains(op.session);
+    // Of a folder that only this session uses.
+    const std::string own = "/c" + std::to_string(op.session);
+    bool open_end = false;  // Some wish for less may take effect at any time.
+    for (const Op& set : history.ops()) {
+      bool same = set.kind == Op::Kind::kDurability && set.path == own && op.path.starts_with(own + "/") && may_act(set);
+      if (!same || set.begun > op.ended) continue;
+      bool surely = set.outcome == Op::Outcome::kDone && set.ended < op.begun;
+      if (set.tag != "sync") {
+        asked = history.setting.sync_sessions.contains(op.session);
+        open_end |= may_act_until(set) == Instant::max();
+      } else if (surely && !open_end) {
+        asked = true;
+      }
+    }
+    if (asked) violations->add("durability", to_string(op) + ": acknowledged as async");
+  }
+}
+
+class AccessCheck {
+ public:
+  AccessCheck(const History& history, Violations* violations) : history_(history), violations_(violations) {}
+
+  void run() {
+    for (const Op& op : history_.ops()) {
+      if (!history_.setting.guests.contains(op.session)) continue;
+      const std::string guest = "client" + std::to_string(op.session);
+      const bool writes = makes_version(op.kind);
+      if (op.outcome == Op::Outcome::kDone && !may_have(op, guest, writes)) {
+        violations_->add("access", to_string(op) + ": nobody had given it, or it was taken away");
+      }
+      if (op.outcome == Op::Outcome::kRefused && op.code == Code::kDenied && surely_has(op, guest, writes)) {
+        violations_->add("access", to_string(op) + ": it was given");
+      }
+    }
+  }
+
+ private:
+  // What `change` says of the right that is asked about; nothing: it is about somebody or something else.
+  static std::optional<bool> gives(const Op& change, const Op& op, const std::string& guest, bool writes) {
+    bool about = (change.kind == Op::Kind::kGrant || change.kind == Op::Kind::kRevoke) && change.path == op.path &&
+                 change.tag.substr(0, change.tag.find(' ')) == guest && may_act(change);
+    if (!about) return std::nullopt;
+    return change.kind == Op::Kind::kGrant && (!writes || change.tag.ends_with(" W"));
+  }
+
+  // A half that was cut off from the name node then serves reads for as long as a capability lasts, and says
+  // that they are not linearizable (docs/security.md).
+  static Duration served_after(const Op& op) {
+    return op.kind == Op::Kind::kRead && !op.linearizable ? std::chrono::seconds(60) : Duration(0);
+  }
+
+  bool may_have(const Op& op, const std::string& guest, bool writes) const {
+    return std::ranges::any_of(history_.ops(), [&](const Op& given) {
+      if (gives(given, op, guest, writes) != true || given.begun > op.ended) return false;
+      return std::ranges::none_of(history_.ops(), [&](const Op& taken) {
+        return gives(taken, op, guest, writes) == false && taken.outcome == Op::Outcome::kDone && !taken.may_come_again &&
+               taken.begun > may_act_until(given) && taken.ended + served_after(op) < op.begun;
+      });
+    });
+  }
+
+  bool surely_has(const Op& op, const std::string& guest, bool writes) const {
+    return std::ranges::any_of(history_.ops(), [&](const Op& given) {
+      bool before = gives(given, op, guest, writes) == true && given.outcome == Op::Outcome::kDone && given.ended < op.begun;
+      // A name that never got a version goes, and with it what was given.
+      if (!before || !had_version(given)) return false;
+      return std::ranges::none_of(history_.ops(), [&](const Op& taken) {
+        return gives(taken, op, guest, writes) == false && may_act_until(taken) > given.begun && taken.begun < op.ended;
+      });
+    });
+  }
+
+  bool had_version(const Op& given) const {
+    return std::ranges::any_of(history_.ops(), [&](const Op& op) {
+      return makes_version(op.kind) && op.path == given.path && op.outcome == Op::Outcome::kDone && op.ended < given.begun;
+    });
+  }
+
+  const History& history_;
+  Violations* violations_;
+};
+
+// ---- Epochs ------------------------------------------------------------------------------
+
+void check_epochs(const History& history, const FinalState& state, Violations* violations) {
+  std::map<FileId, std::string> pairs;
+  for (const auto& half : state.halves) {
+    for (const auto& [id, file] : half.files) pairs[id] = file.head ? half.pair : pairs[id];
+  }
+  std::vector<const Op*> ended;
+  for (const Op& op : history.ops()) {
+    if (op.outcome != Op::Outcome::kDone || op.epoch == kNoEpoch || pairs[op.file].empty()) continue;
+    ended.push_back(&op);
+    auto holder = state.holders.find(op.epoch);
+    if (holder != state.holders.end() && holder->second.substr(0, holder->second.find('_')) != pairs[op.file]) {
+      violations->add("epoch", to_string(op) + ": under epoch " + std::to_string(number(op.epoch)) + ", that of " + holder->second);
+    }
+    if (op.version.epoch > op.epoch) {
+      violations->add("epoch", to_string(op) + ": acknowledged under the older epoch " + std::to_string(number(op.epoch)));
+    }
+  }
+  std::vector<const Op*> begun = ended;
+  std::ranges::sort(ended, {}, [](const Op* op) { return std::pair(op->ended, op->token); });
+  std::ranges::sort(begun, {}, [](const Op* op) { return std::pair(op->begun, op->token); });
+  std::map<std::string, const Op*> latest;
+  auto end = ended.begin();
+  for (const Op* op : begun) {
+    for (; end != ended.end() && (*end)->ended < op->begun; ++end) {
+      const Op*& slot = latest[pairs[(*end)->file]];
+      if (slot == nullptr || slot->epoch < (*end)->epoch) slot = *end;
+    }
+    const Op* before = latest[pairs[op->file]];
+    if (before != nullptr && op->epoch < before->epoch) {
+      violations->add("epoch", to_string(*op) + ": under epoch " + std::to_string(number(op->epoch)) + ", behind one under " +
+                                   std::to_string(number(before->epoch)) + ": " + to_string(*before));
     }
   }
 }
@@ -291,7 +365,7 @@ class StateCheck {
       if (own->kind == wire::CHANGE_CHECKPOINT && !tags.insert(own->tag).second) {
         violations_->add("once", where + ": the checkpoint " + own->tag + " stands twice");
       }
-      check_past(half, id, where, *own);
+      if (file.whole_line) check_past(half, id, where, *own);
     }
   }
 
@@ -315,6 +389,19 @@ class StateCheck {
     }
   }
 
+  // Retention takes old records on each half in its own time.
+  static bool whole(FileId id, const std::vector<const FinalState::Half*>& halves) {
+    return std::ranges::all_of(halves, [&](auto* half) {
+      auto at = half->files.find(id);
+      return at != half->files.end() && at->second.whole_line;
+    });
+  }
+  static std::string line_of(const std::vector<Version>& line) {
+    std::string text = ", line";
+    for (Version version : line) text += " " + version.to_string();
+    return text;
+  }
+
   void check_equal() {
     std::map<std::string, std::vector<const FinalState::Half*>> pairs;
     for (const auto& half : state_.halves) pairs[half.pair].push_back(&half);
@@ -331,7 +418,10 @@ class StateCheck {
           auto at = half.files.find(id);
           if (at == half.files.end()) return std::string("unknown");
           const FinalState::File& file = at->second;
-          return file.deleted ? "deleted" : file.head.to_string() + ", name of " + std::to_string(file.name_version);
+          if (file.deleted) return std::string("deleted");
+          std::string text = file.head.to_string() + ", name of " + std::to_string(file.name_version);
+          if (whole(id, halves)) text += line_of(file.line);
+          return text;
         };
         std::string a = text(*halves[0]), b = text(*halves[1]);
         if (a != b) {
@@ -421,9 +511,14 @@ void check_content(const History& history, const std::string& where, const std::
 void check_answers(const History& history, const FinalState& state, Violations* violations) {
   std::set<size_t> sessions;
   for (const Op& op : history.ops()) sessions.insert(op.session);
-  for (size_t session : sessions) OwnNames(history, session, violations).run();
+  for (size_t session : sessions) check_own_names(history, session, violations);
   check_errors(history, violations);
   check_order(history, Told(state), violations);
+  check_gone(history, violations);
+  check_there(history, violations);
+  check_durability(history, violations);
+  AccessCheck(history, violations).run();
+  check_epochs(history, state, violations);
 }
 
 void check_state(const History& history, const FinalState& state, Violations* violations) {

@@ -7,6 +7,7 @@
 
 #include "nm/catalogue_db.h"
 #include "ss/storage_server.h"
+#include "ss/sync_writes.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/run_clients.h"
 #include "tests/sim/run_faults.h"
@@ -20,8 +21,11 @@ using namespace std::chrono_literals;
 constexpr Duration kSlice = 2ms;
 constexpr Duration kHealLimit = 120s;
 constexpr size_t kSocketsMax = 600;
-// Of a half at rest: what belongs to requests under way.
-constexpr Duration kRest = 3s;
+constexpr size_t kSocketsPerClientMax = 60;
+// By then whatever somebody gave up is dropped: open sentences, uploads, names without a version.
+constexpr Duration kRest = 12min;
+// What stands in one hint may be over the budget: who takes it looks at the budget before.
+constexpr uint64_t kHintBytesOver = 4 << 20;
 
 bool printing() {
   static const bool print = std::getenv("RUN_LOG") != nullptr || std::getenv("SIM_LOG") != nullptr;
@@ -47,6 +51,13 @@ class Run {
         steps_[static_cast<size_t>(step.client)].push_back(step);
       }
     }
+    Setting& setting = record_.history.setting;
+    setting.sync = scene_.durability == "sync";
+    for (size_t i = 0; i < scene_.clients; ++i) {
+      if (i < scene_.sync_clients) setting.sync_sessions.insert(i);
+      if (is_guest(scene_, i)) setting.guests.insert(i);
+    }
+    setting.calm = std::ranges::all_of(faults, [](const Step& step) { return is_planned_move(step.words[0]); });
     if (scene_.one_machine) {
       for (const std::string& name : server_names(scene_)) world_.host(name, "machine");
     }
@@ -65,7 +76,7 @@ class Run {
     report.refused = history.writes(Op::Outcome::kRefused);
     report.unknown = history.writes(Op::Outcome::kUnknown);
     report.reads = history.count(Op::Kind::kRead, Op::Outcome::kDone);
-    report.epochs = watch_.epochs();
+    report.epochs = watch_.holders().size();
     for (auto& event : final_.events) {
       report.promotions += event.kind() == "promoted";
       report.set_aside += event.kind() == "divergent" || event.kind() == "rescued";
@@ -88,9 +99,12 @@ class Run {
     faults_->start_all();
     bool ready = until_in_sync(30s);
     for (size_t i = 0; ready && i < scene_.clients; ++i) {
+      const std::string name = "client" + std::to_string(i);
+      if (i < scene_.sync_clients) cluster_.ask_for_sync(name);
+      if (is_guest(scene_, i)) ready = cluster_.add_users({name}).has_value();
       SimClient& at = client(i);
       clients_.push_back(std::make_unique<RunClient>(at.env(), &at.session(), &record_, i));
-      ready = at.await(clients_.back()->prepare(), 60s).value_or(false);
+      if (!is_guest(scene_, i)) ready = ready && at.await(clients_.back()->prepare(), 60s).value_or(false);
     }
     if (!ready) violated("ends", "the cluster did not begin");
     return ready;
@@ -116,7 +130,8 @@ class Run {
     world_.run_for(kRest);
     look();
     check_left_behind();
-    final_ = survey(cluster_, pairs_, &record_.violations);
+    final_ = survey(cluster_, pairs_, scene_.retain, &record_.violations);
+    final_.holders = watch_.holders();
     for (const auto& half : final_.halves) {
       for (const auto& [id, file] : half.files) {
         if (!is_known(id)) final_.removed_names.insert(id);
@@ -135,7 +150,7 @@ class Run {
   bool read_everything() {
     std::vector<std::set<std::string>> paths(clients_.size());
     for (const Op& op : record_.history.ops()) {
-      if (op.kind == Op::Kind::kMakeFolder || op.kind == Op::Kind::kRemoveFolder) continue;
+      if (op.kind == Op::Kind::kMakeFolder || op.kind == Op::Kind::kRemoveFolder || op.kind == Op::Kind::kDurability) continue;
       paths[op.session].insert(op.path);
       if (!op.to.empty()) paths[op.session].insert(op.to);
     }
@@ -158,7 +173,29 @@ class Run {
       }
     }
     for (const std::string& name : watch_.look(halves, &record_.violations)) check_begin(name);
-    if (world_.net().open_sockets() > kSocketsMax) violated("left-behind", "more connections than anybody needs");
+    if (++looks_ % 16 == 0) look_at_queues();
+  }
+
+  void look_at_queues() {
+    if (world_.net().open_sockets() > kSocketsMax + kSocketsPerClientMax * scene_.clients) {
+      violated("bounded", "more connections than anybody needs");
+    }
+    const uint64_t files = record_.history.ops().size() + 100;  // Nobody made more names than that.
+    for (const std::string& name : server_names(scene_)) {
+      StorageServer* server = name == "nm" ? nullptr : cluster_.server(name);
+      if (server == nullptr || server->state() == nullptr) continue;
+      const ServerState& state = *server->state();
+      if (state.sync_writes != nullptr && state.sync_writes->waiting() > files) violated("bounded", name + ": sync writes that wait");
+      if (state.uploads.size() > files) violated("bounded", name + ": uploads");
+    }
+    const Catalogue* catalogue = cluster_.catalogue();
+    if (catalogue == nullptr) return;
+    if (catalogue->hint_bytes() > scene_.hint_bytes + kHintBytesOver) violated("bounded", "hints of more bytes than may be");
+    for (const std::string& name : server_names(scene_)) {
+      const Server* server = catalogue->server(name);
+      if (server == nullptr) continue;
+      if (const_cast<Catalogue*>(catalogue)->lag(server->id).jobs > files) violated("bounded", name + ": more jobs than files");
+    }
   }
 
   // Its new epoch begins with all that was acknowledged as durable on two machines.
@@ -168,6 +205,10 @@ class Run {
     for (const Op& op : record_.history.ops()) {
       if (!op.sync || op.outcome != Op::Outcome::kDone || !makes_version(op.kind) || pair_of(op.file) != pair) continue;
       if (!store->info(op.file, op.version)) violated("begins", to_string(op) + ": " + name + " begins an epoch without it");
+      auto aside = store->divergent(op.file);
+      if (std::ranges::find(aside, op.version) != aside.end()) {
+        violated("begins", to_string(op) + ": " + name + " begins an epoch with it set aside");
+      }
     }
   }
 
@@ -191,7 +232,20 @@ class Run {
       if (!state.edits.none()) violated("left-behind", name + ": an editing session");
       if (state.gates.open() != 0) violated("left-behind", name + ": " + std::to_string(state.gates.open()) + " file gates");
       if (state.applies != 0) violated("left-behind", name + ": an APPLY under way");
+      if (state.uploads.size() != 0) violated("left-behind", name + ": " + std::to_string(state.uploads.size()) + " uploads");
+      if (state.sync_writes != nullptr && state.sync_writes->waiting() != 0) violated("left-behind", name + ": sync writes that wait");
     }
+    Catalogue* catalogue = const_cast<Catalogue*>(cluster_.catalogue());
+    if (catalogue == nullptr) return violated("ends", "the name node does not run");
+    for (const std::string& name : server_names(scene_)) {
+      const Server* server = catalogue->server(name);
+      if (server == nullptr) continue;
+      if (catalogue->hint_totals(server->id).hints != 0) violated("left-behind", name + ": hints are kept for it");
+      if (catalogue->lag(server->id).jobs != 0) violated("left-behind", name + ": jobs wait for it");
+    }
+    if (!catalogue->deleting_files(1).empty()) violated("left-behind", "a file that is half deleted");
+    if (!catalogue->returning_files(1).empty()) violated("left-behind", "a file that is half brought back");
+    if (!catalogue->trash(1).empty()) violated("left-behind", "a folder that is half removed");
   }
 
   bool until_in_sync(Duration limit) {
@@ -243,6 +297,7 @@ class Run {
   std::optional<RunFaults> faults_;
   EpochWatch watch_;
   FinalState final_;
+  uint64_t looks_ = 0;
   Instant begun_{};
 };
 

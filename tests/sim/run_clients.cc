@@ -1,6 +1,8 @@
 #include "tests/sim/run_clients.h"
 
 #include "client/session_internal.h"
+#include "common/wire/durability.pb.h"
+#include "common/wire/identity.pb.h"
 #include "tests/sim/filled_files.h"
 
 namespace understudy::sim {
@@ -11,7 +13,7 @@ using namespace std::chrono_literals;
 }  // namespace
 
 Task<bool> RunClient::prepare() {
-  for (const std::string& folder : {"/c" + std::to_string(number_), std::string("/s"), std::string("/d"), std::string("/x")}) {
+  for (const std::string& folder : {"/c" + std::to_string(number_), std::string("/s"), std::string("/d"), std::string("/x"), std::string("/g")}) {
     wire::CreateFolderRequest request;
     request.set_path(folder);
     request.set_exist_ok(true);
@@ -49,12 +51,17 @@ Task<void> RunClient::perform(std::vector<std::string> words) {
   if (verb == "put") return write(Op::Kind::kPut, path, std::strtoull(more.c_str(), nullptr, 10));
   if (verb == "put-document") return write(Op::Kind::kPutDocument, path, 0);
   if (verb == "append") return write(Op::Kind::kAppend, path, 0);
-  if (verb == "edit") return edit(path, std::strtoull(more.c_str(), nullptr, 10));
+  if (verb == "edit") return edit(path, std::strtoull(more.c_str(), nullptr, 10), words.size() > 3 ? words[3] : "0");
   if (verb == "undo") return go_back(Op::Kind::kUndo, path, "");
   if (verb == "checkpoint") return go_back(Op::Kind::kCheckpoint, path, more);
   if (verb == "revert") return go_back(Op::Kind::kRevert, path, more);
   if (verb == "delete") return change_names(Op::Kind::kDelete, path, "");
   if (verb == "move") return change_names(Op::Kind::kMove, path, more);
+  if (verb == "undelete") return change_names(Op::Kind::kUndelete, path, "");
+  if (verb == "link") return change_names(Op::Kind::kLink, path, more);
+  if (verb == "grant") return change_setting(Op::Kind::kGrant, path, more, words.size() > 3 ? words[3] : "R");
+  if (verb == "revoke") return change_setting(Op::Kind::kRevoke, path, more, "");
+  if (verb == "durability") return change_setting(Op::Kind::kDurability, path, "", more);
   if (verb == "folder") return change_names(Op::Kind::kMakeFolder, path, "");
   if (verb == "delete-folder") return change_names(Op::Kind::kRemoveFolder, path, "");
   CHECK(verb == "read");
@@ -79,6 +86,7 @@ void RunClient::note(Token token, const Result<wire::VersionReply>& reply) {
   Op& op = record_->history.op(token);
   op.file = FileId{reply->file_id()};
   op.version = client::version_of(reply->version());
+  op.epoch = Epoch{reply->epoch()};
   op.sync = reply->durability() == "sync";
   end(token, {});
 }
@@ -94,7 +102,7 @@ Task<void> RunClient::write(Op::Kind kind, std::string path, uint64_t size) {
   note(token, co_await uploading);
 }
 
-Task<void> RunClient::edit(std::string path, uint64_t sentence) {
+Task<void> RunClient::edit(std::string path, uint64_t sentence, std::string open_for) {
   Token token = begin(Op::Kind::kEdit, path);
   auto opening = session_->edit_open(path, sentence, std::nullopt);
   auto opened = co_await opening;
@@ -102,6 +110,10 @@ Task<void> RunClient::edit(std::string path, uint64_t sentence) {
     end(token, std::unexpected(opened.error()));
     co_return;
   }
+  // Its lock ends with the connection, or when it was idle for too long.
+  if (open_for == "drop") co_return end(token, fail(Code::kUnavailable, "left open"));
+  auto pause = sleep_for(env_, std::chrono::milliseconds(std::strtoull(open_for.c_str(), nullptr, 10)));
+  co_await pause;
   auto inserting = session_->edit_insert(*opened, 1, edit_word(token));
   auto inserted = co_await inserting;
   Result<wire::VersionReply> done = fail(Code::kInternal, "");
@@ -122,7 +134,10 @@ Task<void> RunClient::edit(std::string path, uint64_t sentence) {
       if (!done) done = fail(Code::kUnavailable, "outcome unknown: " + done.error().message);
     }
   } else {
-    done = std::unexpected(inserted.result.error());
+    // Whoever waits at a screen takes the sentence again then (client/sentence_edit.h).
+    Error error = inserted.result.error();
+    if (client::may_pass(error.code)) error.code = Code::kUnavailable;
+    done = std::unexpected(std::move(error));
   }
   if (!done) {
     // What was refused stays open until somebody ends it.
@@ -179,6 +194,17 @@ Task<void> RunClient::change_names(Op::Kind kind, std::string path, std::string 
     request.set_exist_ok(true);
     auto making = session_->change(wire::CREATE_FOLDER, request);
     reply = co_await making;
+  } else if (kind == Op::Kind::kLink) {
+    wire::CreateLinkRequest request;
+    request.set_path(path);
+    request.set_target(to);
+    auto linking = session_->change(wire::CREATE_LINK, request);
+    reply = co_await linking;
+  } else if (kind == Op::Kind::kUndelete) {
+    wire::UndeleteRequest request;
+    request.set_path(path);
+    auto returning = session_->change(wire::UNDELETE, request);
+    reply = co_await returning;
   } else {
     wire::RemoveRequest request;
     request.set_path(path);
@@ -188,7 +214,41 @@ Task<void> RunClient::change_names(Op::Kind kind, std::string path, std::string 
     reply = co_await removing;
   }
   if (!reply) co_return end(token, std::unexpected(reply.error()));
+  if (kind == Op::Kind::kDelete) record_->history.op(token).file = FileId{reply->object_id()};
   end(token, {});
+}
+
+Task<void> RunClient::change_setting(Op::Kind kind, std::string path, std::string whom, std::string what) {
+  Token token = begin(kind, path);
+  record_->history.op(token).tag = kind == Op::Kind::kDurability ? what : whom + " " + what;
+  Result<wire::ChangeReply> reply;
+  if (kind == Op::Kind::kDurability) {
+    wire::SetDurabilityRequest request;
+    request.set_path(path);
+    request.set_durability(what == "sync" ? wire::DURABILITY_SYNC : wire::DURABILITY_ASYNC);
+    auto setting = session_->change(wire::SET_DURABILITY, request);
+    reply = co_await setting;
+  } else {
+    wire::SetAccessRequest request;
+    request.set_path(path);
+    request.set_user(whom);
+    request.set_right(kind == Op::Kind::kRevoke ? wire::RIGHT_NONE : what == "W" ? wire::RIGHT_WRITE : wire::RIGHT_READ);
+    auto setting = session_->change(wire::SET_ACCESS, request);
+    reply = co_await setting;
+  }
+  end(token, reply ? Status{} : std::unexpected(reply.error()));
+}
+
+Task<void> move_primary(client::Session* session, std::vector<std::string> words) {
+  wire::MovePrimaryRequest request;
+  request.set_to(words[0] == "move"        ? wire::MovePrimaryRequest::BACKUP
+                 : words[0] == "hand-back" ? wire::MovePrimaryRequest::HOME
+                                           : wire::MovePrimaryRequest::AWAY);
+  words[0] == "drain" ? request.set_server(words[1]) : request.set_pair(words[1]);
+  *request.mutable_request() = session->next_request();
+  request.set_wait_ms(1000);
+  auto asking = session->ask<wire::MovePrimaryReply>(wire::MOVE_PRIMARY, request.SerializeAsString(), std::chrono::seconds(1));
+  static_cast<void>(co_await asking);
 }
 
 }  // namespace understudy::sim

@@ -2,9 +2,10 @@
 // writes into the history what it asked for and was answered. It checks nothing but
 // that a content is of whole writes.
 //
-// Steps: put PATH SIZE, put-document PATH, append PATH, edit PATH SENTENCE, undo PATH,
-// checkpoint PATH TAG, revert PATH TAG, read PATH, delete PATH, move PATH TO, folder PATH,
-// delete-folder PATH.
+// Steps: put PATH SIZE, put-document PATH, append PATH, edit PATH SENTENCE [MS: how long it stays
+// open, drop: for ever], undo PATH, checkpoint PATH TAG, revert PATH TAG, read PATH, delete PATH,
+// undelete PATH, move PATH TO, link PATH TO, folder PATH, delete-folder PATH, grant PATH USER R|W,
+// revoke PATH USER, durability FOLDER sync|async.
 #pragma once
 
 #include <functional>
@@ -41,10 +42,11 @@ class RunClient {
  private:
   Task<void> perform(std::vector<std::string> words);
   Task<void> write(Op::Kind kind, std::string path, uint64_t size);
-  Task<void> edit(std::string path, uint64_t sentence);
+  Task<void> edit(std::string path, uint64_t sentence, std::string open_for);
   Task<void> go_back(Op::Kind kind, std::string path, std::string tag);
   Task<void> read(std::string path);
   Task<void> change_names(Op::Kind kind, std::string path, std::string to);
+  Task<void> change_setting(Op::Kind kind, std::string path, std::string whom, std::string what);
   Token begin(Op::Kind kind, const std::string& path);
   void note(Token token, const Result<wire::VersionReply>& reply);
   void end(Token token, const Status& status);
@@ -55,5 +57,8 @@ class RunClient {
   size_t number_;
   bool ended_ = false;
 };
+
+// "move PAIR", "hand-back PAIR" or "drain SERVER", as an operator says it; whatever comes of it.
+Task<void> move_primary(client::Session* session, std::vector<std::string> words);
 
 }  // namespace understudy::sim

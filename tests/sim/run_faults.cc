@@ -33,7 +33,10 @@ RunFaults::RunFaults(Cluster& cluster, const Scene& scene, RunRecord* record, st
 
 void RunFaults::set_name_node_arguments(const std::string& heartbeat) {
   name_node_arguments_ = {"--heartbeat-interval", heartbeat,   "--durability",    scene_.durability,
-                          "--replication-path",   scene_.path, "--hint-interval", "1s"};
+                          "--replication-path",   scene_.path, "--hint-interval", "1s",
+                          "--hints", scene_.hints, "--hint-ttl", render_duration(scene_.hint_ttl),
+                          "--hint-bytes", std::to_string(scene_.hint_bytes),
+                          "--retain-versions", std::to_string(scene_.retain), "--edit-idle-limit", "20s"};
 }
 
 void RunFaults::start_all() {
@@ -128,6 +131,17 @@ bool RunFaults::strike_net(const Words& words, Duration time) {
       tell("heal " + a + " " + b);
       cluster_.world().net().heal(a, b);
     });
+  } else if (verb == "cut-clients") {
+    // Everybody but them still hears it: "to", "from" or "both".
+    for (uint32_t i = 0; i < scene_.clients; ++i) {
+      const std::string client = "client" + std::to_string(i);
+      if (b != "from") net.partition_one_way(client, a);
+      if (b != "to") net.partition_one_way(a, client);
+    }
+    later(time, [this, a] {
+      tell("heal clients " + a);
+      for (uint32_t i = 0; i < scene_.clients; ++i) cluster_.world().net().heal("client" + std::to_string(i), a);
+    });
   } else if (verb == "isolate") {
     net.isolate(a);
     later(time, [this, a] {
@@ -181,6 +195,8 @@ bool RunFaults::strike_disk(const Words& words, Duration time) {
       // Who could not even begin is begun again.
       start_later(name, 200ms);
     });
+  } else if (verb == "bit-rot") {
+    return rot(name, number_of(words[2]));
   } else if (verb == "lose-disk") {
     return lose_disk(name, time);
   } else {
@@ -190,49 +206,53 @@ bool RunFaults::strike_disk(const Words& words, Duration time) {
 }
 
 bool RunFaults::strike_planned(const Words& words) {
-  wire::MovePrimaryRequest request;
-  if (words[0] == "move" || words[0] == "hand-back") {
-    request.set_to(words[0] == "move" ? wire::MovePrimaryRequest::BACKUP : wire::MovePrimaryRequest::HOME);
-    request.set_pair(words[1]);
-  } else if (words[0] == "drain") {
-    request.set_to(wire::MovePrimaryRequest::AWAY);
-    request.set_server(words[1]);
-  } else {
-    return false;
-  }
+  if (!is_planned_move(words[0])) return false;
   SimClient& client = cluster_.client("operator");
-  client.spawn(try_to_move(&client.session(), request));
+  client.spawn(move_primary(&client.session(), words));
   return true;
 }
 
-Task<Status> RunFaults::move_primary(client::Session* session, wire::MovePrimaryRequest request) {
-  *request.mutable_request() = session->next_request();
-  request.set_wait_ms(1000);
-  auto asking = session->ask<wire::MovePrimaryReply>(wire::MOVE_PRIMARY, request.SerializeAsString(), 1s);
-  auto answer = co_await asking;
-  if (!answer) co_return std::unexpected(answer.error());
-  co_return Status{};
+// What is on the other half too; nothing if that one does not run, or is not in sync.
+std::optional<std::vector<std::pair<FileId, Version>>> RunFaults::held_by_other_half(const std::string& name) {
+  const Catalogue* catalogue = cluster_.catalogue();
+  const Server* server = catalogue == nullptr ? nullptr : catalogue->server(name);
+  const Pair* pair = server == nullptr ? nullptr : catalogue->pair(server->pair);
+  const Server* rest = pair == nullptr ? nullptr : catalogue->server(pair->home == server->id ? pair->backup : pair->home);
+  if (rest == nullptr || !rest->in_sync || rest->failed || server->replaced) return std::nullopt;
+  const std::string other = rest->name;
+  StorageServer* storage = cluster_.server(other);
+  SimProcess* process = running(other);
+  if (storage == nullptr || storage->state() == nullptr || process == nullptr || !process->running()) return std::nullopt;
+  return versions_on(cluster_, other);
 }
 
-Task<void> RunFaults::try_to_move(client::Session* session, wire::MovePrimaryRequest request) {
-  auto moving = move_primary(session, std::move(request));
-  static_cast<void>(co_await moving);
+// One bit of what a storage server has on its disk: at a place in all of its segments.
+bool RunFaults::rot(const std::string& name, uint64_t place) {
+  SimDisk& disk = host(name).disk;
+  auto folder = disk.find("/data/segments");
+  uint64_t size = 0;
+  for (const auto& [file, inode] : folder ? folder->entries : SimInode::Entries{}) size += inode->durable.size();
+  auto survived = size == 0 ? std::nullopt : held_by_other_half(name);
+  if (!survived) return false;
+  uint64_t at = place % size;
+  for (const auto& [file, inode] : folder->entries) {
+    if (at < inode->durable.size()) {
+      record_->history.losses.push_back({.server = name, .at = cluster_.world().now(), .survived = *std::move(survived), .announced_gone = {}});
+      return disk.flip_bit("/data/segments/" + file, at, static_cast<unsigned>(place % 8));
+    }
+    at -= inode->durable.size();
+  }
+  return false;
 }
 
 // A machine is lost for good while the other half has all that was announced: what it had not
 // got yet is lost, and nothing else may be.
 bool RunFaults::lose_disk(const std::string& name, Duration time) {
-  const Catalogue* catalogue = cluster_.catalogue();
-  const Server* lost = catalogue == nullptr ? nullptr : catalogue->server(name);
-  const Pair* pair = lost == nullptr ? nullptr : catalogue->pair(lost->pair);
-  const Server* rest = pair == nullptr ? nullptr : catalogue->server(pair->home == lost->id ? pair->backup : pair->home);
-  if (rest == nullptr || !rest->in_sync || rest->failed || lost->replaced || !lost_disks_.empty()) return false;
-  const std::string other = rest->name;
-  StorageServer* server = cluster_.server(other);
-  SimProcess* process = running(other);
-  if (server == nullptr || server->state() == nullptr || process == nullptr || !process->running()) return false;
+  if (!lost_disks_.empty()) return false;
+  auto survived = held_by_other_half(name);
+  if (!survived) return false;
   if (SimProcess* victim = running(name)) cluster_.world().kill(*victim);
-  Loss loss{.server = name, .at = cluster_.world().now(), .survived = versions_on(cluster_, other)};
+  Loss loss{.server = name, .at = cluster_.world().now(), .survived = *std::move(survived), .announced_gone = {}};
   host(name).disk.replace();
   lost_disks_[name] = false;
   record_->history.losses.push_back(std::move(loss));
@@ -293,7 +313,7 @@ void RunFaults::heal() {
   world.net().heal_all();
   for (const std::string& a : servers_) {
     for (uint32_t i = 0; i < scene_.clients; ++i) world.net().clear_link("client" + std::to_string(i), a);
-    world.net().clear_link("nm", a);
+    for (const std::string& b : servers_) world.net().clear_link(a, b);
     host(a).disk.cut_power_at(0);
     host(a).disk.set_quota(std::nullopt);
     host(a).disk.fail_no_call();

@@ -39,6 +39,8 @@ class RunFaults {
   void start(const std::string& name);
   bool strike_planned(const Words& words);
   bool lose_disk(const std::string& name, Duration time);
+  bool rot(const std::string& name, uint64_t place);
+  std::optional<std::vector<std::pair<FileId, Version>>> held_by_other_half(const std::string& name);
   bool replay(const std::string& client, const std::string& server);
   void later(Duration after, std::function<void()> action);
   void start_later(const std::string& name, Duration after);
@@ -48,9 +50,7 @@ class RunFaults {
   static Task<void> send_again(Env& env, Address address, Bytes bytes);
   Task<Status> say_replace(client::Session* session, std::string server);
   Task<void> replace(client::Session* session, std::string server);
-  static Task<Status> move_primary(client::Session* session, wire::MovePrimaryRequest request);
   void set_name_node_arguments(const std::string& heartbeat);
-  static Task<void> try_to_move(client::Session* session, wire::MovePrimaryRequest request);
 
   Cluster& cluster_;
   Scene scene_;

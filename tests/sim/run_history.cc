@@ -101,7 +101,8 @@ std::optional<std::vector<Token>> tokens_of(BytesView content) {
 
 const char* name_of(Op::Kind kind) {
   static constexpr const char* kNames[] = {"PUT",    "PUT (document)", "APPEND", "WRITE", "UNDO",   "CHECKPOINT",
-                                           "REVERT", "READ",           "DELETE", "MOVE",  "CREATE FOLDER", "DELETE FOLDER"};
+                                           "REVERT", "READ",           "DELETE", "MOVE",  "CREATE FOLDER", "DELETE FOLDER",
+                                           "LINK",   "UNDELETE",       "ADDACCESS", "REMACCESS", "SETDURABILITY"};
   return kNames[static_cast<size_t>(kind)];
 }
 

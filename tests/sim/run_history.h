@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,14 +32,15 @@ std::optional<std::vector<Token>> tokens_of(BytesView content);
 struct Op {
   enum class Kind : uint8_t {
     kPut, kPutDocument, kAppend, kEdit, kUndo, kCheckpoint, kRevert, kRead, kDelete, kMove, kMakeFolder, kRemoveFolder,
+    kLink, kUndelete, kGrant, kRevoke, kDurability,
   };
   enum class Outcome : uint8_t { kUnderWay, kDone, kRefused, kUnknown };
 
   size_t session = 0;
   Kind kind{};
   std::string path;
-  std::string to;      // Of a MOVE.
-  std::string tag;     // Of a CHECKPOINT or REVERT.
+  std::string to;      // Of a MOVE; of a link, where it leads.
+  std::string tag;     // Of a CHECKPOINT or REVERT; whom access is given, and which: "client3 W"; a durability.
   Token token = 0;     // Its place in the history, from 1.
   Instant begun{};
   Instant ended{};
@@ -46,8 +48,9 @@ struct Op {
   Code code = Code::kInternal;  // If it was not done.
   std::string error;
   bool may_come_again = false;  // Refused, but a copy of its bytes was sent later.
-  FileId file = kNoFile;        // If it was done, of what has versions.
+  FileId file = kNoFile;        // If it was done, of what has versions, or was deleted or brought back.
   Version version;
+  Epoch epoch = kNoEpoch;       // That the acknowledgement names.
   bool sync = false;            // Acknowledged as durable on two machines.
   bool linearizable = false;    // Of a READ.
   std::string server;           // Who answered a READ.
@@ -58,7 +61,15 @@ const char* name_of(Op::Kind kind);
 bool makes_version(Op::Kind kind);
 std::string to_string(const Op& op);
 
-// A disk that was lost for good, with all that only it held.
+// What the run's scene says of it.
+struct Setting {
+  bool sync = false;                // The cluster's durability.
+  std::set<size_t> sync_sessions;   // Those that ask for it with every write.
+  std::set<size_t> guests;          // Sessions of users who have what they were given, and nothing else.
+  bool calm = false;                // Nothing goes wrong: acting primaries are moved as planned, and that is all.
+};
+
+// A disk that was lost for good, or whose bytes rotted, with all that only it held.
 struct Loss {
   std::string server;
   Instant at{};
@@ -83,6 +94,7 @@ class History {
   size_t writes(Op::Outcome outcome) const;
 
   std::vector<Loss> losses;
+  Setting setting;
 
  private:
   std::vector<Op> ops_;

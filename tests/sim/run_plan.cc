@@ -19,21 +19,24 @@ std::string text(uint64_t value) { return std::to_string(value); }
 
 // ---- What clients do -------------------------------------------------------------
 
-enum class Work : uint8_t { kFiles, kShared, kContested, kDocuments, kPast, kNames, kFolders, kBig };
-constexpr size_t kWorks = 8;
+enum class Work : uint8_t {
+  kFiles, kShared, kContested, kDocuments, kPast, kNames, kFolders, kBig, kLinks, kDeleted, kDurability, kAccess,
+};
+constexpr size_t kWorks = 12;
 
 class ClientPlan {
  public:
-  ClientPlan(size_t client, std::vector<Work> works, SimRandom random)
-      : client_(client), works_(std::move(works)), random_(random), own_("/c" + text(client) + "/") {
+  // `pause_max`: between two steps.
+  ClientPlan(const Scene& scene, size_t client, std::vector<Work> works, Duration pause_max, SimRandom random)
+      : scene_(scene), client_(client), works_(std::move(works)), pause_max_(pause_max), random_(random), own_("/c" + text(client) + "/") {
     for (uint64_t i = 0; i < kOwnFiles; ++i) files_.push_back(fresh());
   }
 
   void make(Duration until, std::vector<Step>* steps) {
     for (Duration at{}; at < until;) {
-      Duration pause = random_.between(1ms, kPauseMax);
+      Duration pause = random_.between(1ms, pause_max_);
       at += pause;
-      steps->push_back({static_cast<int>(client_), pause, next()});
+      steps->push_back({static_cast<int>(client_), pause, is_guest(scene_, client_) ? guest() : next()});
     }
   }
 
@@ -59,6 +62,10 @@ class ClientPlan {
         std::string path = "/d/f" + text(random_.below(kDocuments));
         uint64_t what = random_.below(8);
         if (what == 0) return {"put-document", path};
+        // Some sentences stay open for a while, some are left open.
+        if (what < 5 && random_.one_in(5)) {
+          return {"edit", path, text(random_.below(4)), random_.one_in(6) ? "drop" : text(random_.below(800))};
+        }
         if (what < 5) return {"edit", path, text(random_.below(4))};
         return {"read", path};
       }
@@ -86,8 +93,44 @@ class ClientPlan {
         return {"put", folder + "/f" + text(names_++), size()};
       }
       case Work::kBig: return {"put", any_own(), text(1'100'000 + random_.below(1'500'000))};
+      case Work::kLinks: {
+        // A link's name is used once, so that what is known of it is simple.
+        uint64_t what = random_.below(6);
+        if (what == 0 || link_.empty()) {
+          link_ = own_ + "l" + text(names_++);
+          return {"link", link_, any_own()};
+        }
+        if (what == 1) return {"delete", std::exchange(link_, "")};
+        return {what < 4 ? "append" : "read", link_};
+      }
+      case Work::kDeleted: {
+        const std::string& path = any_own();
+        uint64_t what = random_.below(5);
+        if (what == 0) return {"delete", path};
+        if (what < 3) return {"undelete", path};
+        return plain(path);
+      }
+      case Work::kDurability: {
+        if (!random_.one_in(12)) return plain(any_own());
+        return {"durability", "/c" + text(client_), random_.one_in(3) ? "async" : "sync"};
+      }
+      case Work::kAccess: {
+        const std::string path = "/g/a" + text(client_);
+        const std::string guest = "client" + text(scene_.clients - 1 - random_.below(std::max<uint64_t>(scene_.guests, 1)));
+        uint64_t what = random_.below(8);
+        if (what == 0) return {"put", path, size()};
+        if (what == 1) return {"read", path};
+        if (what < 5) return {"grant", path, guest, random_.one_in(2) ? "W" : "R"};
+        if (what < 7) return {"revoke", path, guest};
+        return {"append", path};
+      }
     }
     return {"read", any_own()};
+  }
+
+  std::vector<std::string> guest() {
+    const std::string path = "/g/a" + text(random_.below(scene_.clients - scene_.guests));
+    return {random_.one_in(3) ? "append" : "read", path};
   }
 
   std::vector<std::string> plain(const std::string& path) {
@@ -114,14 +157,17 @@ class ClientPlan {
     }
   }
 
+  const Scene& scene_;
   size_t client_;
   std::vector<Work> works_;
+  Duration pause_max_;
   SimRandom random_;
   std::string own_;
   std::vector<std::string> files_;
   std::vector<std::pair<std::string, std::string>> tags_;
   uint64_t names_ = 0;
   uint64_t folders_ = 0;
+  std::string link_;
 };
 
 // ---- What goes wrong ---------------------------------------------------------------
@@ -129,13 +175,18 @@ class ClientPlan {
 enum class Fault : uint8_t {
   kKill, kPause, kPartition, kClientPartition, kReset, kIsolate, kPowerCut, kPowerCutSoon, kStop, kSlowDisk,
   kFailingDisk, kFullDisk, kClockRate, kClockJump, kWallJump, kLossy, kDelay, kReplay, kNameNodeSetting, kLoseDisk, kMove,
+  kClientsCut, kHalvesPartition, kBitRot,
 };
-constexpr size_t kFaults = 21;
+constexpr size_t kFaults = 24;
 
 class FaultPlan {
  public:
   FaultPlan(const Scene& scene, std::vector<Fault> kinds, SimRandom random)
-      : scene_(scene), kinds_(std::move(kinds)), random_(random), servers_(server_names(scene)) {}
+      : scene_(scene), kinds_(std::move(kinds)), random_(random), servers_(server_names(scene)) {
+    // Only one half of a pair loses what it had: what both lost is lost.
+    bool home = random_.one_in(2);
+    for (const std::string& pair : pair_names(scene)) frail_.push_back(home ? pair : pair + "_backup");
+  }
 
   void make(std::vector<Step>* steps) {
     for (Duration at = pause(); at < scene_.faulty_for; at += pause()) steps->push_back({-1, at, strike()});
@@ -149,6 +200,16 @@ class FaultPlan {
     return random_.one_in(4) ? servers_[0] : servers_[random_.below(servers_.size())];
   }
   std::string any_storage() { return servers_[1 + random_.below(servers_.size() - 1)]; }
+  std::string frail() { return frail_[random_.below(frail_.size())]; }
+  // Who talks to whom.
+  std::pair<std::string, std::string> link() {
+    if (random_.one_in(4)) return halves();
+    return {random_.one_in(2) ? client() : std::string("nm"), any_storage()};
+  }
+  std::pair<std::string, std::string> halves() {
+    const std::string pair = "ss" + text(1 + random_.below(scene_.pairs));
+    return {pair, pair + "_backup"};
+  }
   std::string client() { return "client" + text(random_.below(scene_.clients)); }
   std::string time(Duration low, Duration high) { return render_duration(random_.between(low, high)); }
 
@@ -172,10 +233,23 @@ class FaultPlan {
       case Fault::kClockRate: return {"clock-rate", any(), text(980'000 + random_.below(40'000))};
       case Fault::kClockJump: return {"clock-jump", any(), time(10ms, 8s)};
       case Fault::kWallJump: return {"wall-jump", any(), random_.one_in(2) ? "forth" : "back", time(1s, 300s)};
-      case Fault::kLossy:
-        return {"lossy", random_.one_in(2) ? client() : std::string("nm"), any_storage(), text(1 + random_.below(20)), "for", time(500ms, 4s)};
-      case Fault::kDelay:
-        return {"delay", random_.one_in(2) ? client() : std::string("nm"), any_storage(), time(1ms, 900ms), "for", time(500ms, 4s)};
+      case Fault::kLossy: {
+        auto [a, b] = link();
+        return {"lossy", a, b, text(1 + random_.below(20)), "for", time(500ms, 4s)};
+      }
+      case Fault::kDelay: {
+        auto [a, b] = link();
+        return {"delay", a, b, time(1ms, 900ms), "for", time(500ms, 4s)};
+      }
+      case Fault::kClientsCut: {
+        uint64_t way = random_.below(3);
+        return {"cut-clients", any(), way == 0 ? "to" : way == 1 ? "from" : "both", "for", time(100ms, 6s)};
+      }
+      case Fault::kHalvesPartition: {
+        auto [a, b] = halves();
+        return cut(a, b);
+      }
+      case Fault::kBitRot: return {"bit-rot", frail(), text(random_.next() >> 20)};
       case Fault::kReplay: return {"replay", client(), any()};
       case Fault::kNameNodeSetting: return {"restart-nm", random_.one_in(2) ? "200ms" : "1000ms", "for", time(50ms, 1s)};
       case Fault::kMove: {
@@ -184,7 +258,7 @@ class FaultPlan {
         if (random_.one_in(3)) return {"drain", any_storage()};
         return {"move", pair};
       }
-      case Fault::kLoseDisk: return {"lose-disk", any_storage(), "for", time(500ms, 5s)};
+      case Fault::kLoseDisk: return {"lose-disk", frail(), "for", time(500ms, 5s)};
     }
     return {"kill", any(), "for", "1000ms"};
   }
@@ -201,6 +275,7 @@ class FaultPlan {
   std::vector<Fault> kinds_;
   SimRandom random_;
   std::vector<std::string> servers_;
+  std::vector<std::string> frail_;
 };
 
 // About half of the kinds, at least one.
@@ -212,6 +287,16 @@ std::vector<Kind> some_of(size_t count, SimRandom& random) {
   }
   if (chosen.empty()) chosen.push_back(static_cast<Kind>(random.below(count)));
   return chosen;
+}
+
+void choose_durability(Scene& scene, SimRandom& random) {
+  if (random.one_in(3)) scene.durability = "sync";
+  if (random.one_in(3)) scene.path = "direct";
+  if (random.one_in(8)) scene.hints = "off";
+  if (random.one_in(6)) scene.hint_ttl = 2s;
+  if (random.one_in(8)) scene.hint_bytes = 200'000;
+  if (random.one_in(4)) scene.retain = 2 + random.below(10);
+  if (random.one_in(4)) scene.sync_clients = 1;
 }
 
 }  // namespace
@@ -232,11 +317,30 @@ RunScript plan_run(uint64_t seed, const PlanOptions& options) {
 
   std::vector<Work> works = some_of<Work>(kWorks, random);
   if (std::ranges::find(works, Work::kFiles) == works.end()) works.push_back(Work::kFiles);
-  for (size_t i = 0; i < scene.clients; ++i) {
-    ClientPlan(i, works, random.split("client " + text(i))).make(scene.faulty_for, &script.steps);
-  }
   std::vector<Fault> faults = some_of<Fault>(kFaults, random);
-  if (options.real) faults = {Fault::kKill, Fault::kKill, Fault::kPause, Fault::kPartition, Fault::kClientPartition, Fault::kIsolate, Fault::kStop};
+  if (random.one_in(16)) faults = {Fault::kMove};
+  if (options.real) faults = {Fault::kKill, Fault::kKill, Fault::kPause, Fault::kPartition, Fault::kClientPartition, Fault::kIsolate, Fault::kStop, Fault::kMove};
+  choose_durability(scene, random);
+  if (options.real) {
+    std::erase(works, Work::kAccess);
+    scene.sync_clients = 0;
+    scene.guests = 0;
+    scene.hints = "on";
+    scene.hint_bytes = Scene().hint_bytes;
+  }
+  // Many clients do as much as a few, together.
+  Duration pause_max = kPauseMax;
+  if (random.one_in(8)) {
+    scene.clients = static_cast<uint32_t>(12 + random.below(20));
+    pause_max *= 8;
+  }
+  if (std::ranges::find(works, Work::kAccess) != works.end()) {
+    scene.guests = static_cast<uint32_t>(1 + random.below(2));
+    scene.clients += scene.guests;
+  }
+  for (size_t i = 0; i < scene.clients; ++i) {
+    ClientPlan(scene, i, works, pause_max, random.split("client " + text(i))).make(scene.faulty_for, &script.steps);
+  }
   FaultPlan(scene, std::move(faults), random.split("faults")).make(&script.steps);
   // As the text says it, so that both are played alike.
   auto whole = [](Duration time) { return std::chrono::floor<std::chrono::milliseconds>(time); };

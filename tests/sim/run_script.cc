@@ -49,6 +49,20 @@ Status set_scene(Scene& scene, const std::vector<std::string>& words) {
       scene.durability = value;
     } else if (key == "path") {
       scene.path = value;
+    } else if (key == "hints") {
+      scene.hints = value;
+    } else if (key == "hint-ttl") {
+      ASSIGN_OR_RETURN(scene.hint_ttl, parse_duration(value));
+    } else if (key == "hint-bytes") {
+      ASSIGN_OR_RETURN(scene.hint_bytes, number_of(value));
+    } else if (key == "retain") {
+      ASSIGN_OR_RETURN(scene.retain, number_of(value));
+    } else if (key == "sync-clients") {
+      ASSIGN_OR_RETURN(uint64_t clients, number_of(value));
+      scene.sync_clients = static_cast<uint32_t>(clients);
+    } else if (key == "guests") {
+      ASSIGN_OR_RETURN(uint64_t guests, number_of(value));
+      scene.guests = static_cast<uint32_t>(guests);
     } else {
       return fail(Code::kInvalid, key + ": no such part of a scene");
     }
@@ -68,7 +82,18 @@ std::string render(const RunScript& script) {
   std::string text = "scene seed=" + std::to_string(scene.seed) + " pairs=" + std::to_string(scene.pairs) +
                      " machine=" + (scene.one_machine ? "one" : "own") + " heartbeat=" + render_duration(scene.heartbeat) +
                      " clients=" + std::to_string(scene.clients) + " for=" + render_duration(scene.faulty_for) +
-                     " durability=" + scene.durability + " path=" + scene.path + "\n";
+                     " durability=" + scene.durability + " path=" + scene.path;
+  const Scene usual;
+  auto add = [&text](const std::string& key, const std::string& value, const std::string& otherwise) {
+    if (value != otherwise) text += " " + key + "=" + value;
+  };
+  add("hints", scene.hints, usual.hints);
+  add("hint-ttl", render_duration(scene.hint_ttl), render_duration(usual.hint_ttl));
+  add("hint-bytes", std::to_string(scene.hint_bytes), std::to_string(usual.hint_bytes));
+  add("retain", std::to_string(scene.retain), std::to_string(usual.retain));
+  add("sync-clients", std::to_string(scene.sync_clients), std::to_string(usual.sync_clients));
+  add("guests", std::to_string(scene.guests), std::to_string(usual.guests));
+  text += "\n";
   for (const Step& step : script.steps) {
     text += step.client < 0 ? "at " + render_duration(step.time)
                             : "client" + std::to_string(step.client) + " +" + render_duration(step.time);
@@ -109,6 +134,10 @@ Result<RunScript> parse_run_script(std::string_view text) {
   if (!has_scene) return fail(Code::kInvalid, "a run begins with its scene");
   return script;
 }
+
+bool is_guest(const Scene& scene, size_t client) { return client + scene.guests >= scene.clients; }
+
+bool is_planned_move(const std::string& verb) { return verb == "move" || verb == "hand-back" || verb == "drain"; }
 
 std::vector<std::string> pair_names(const Scene& scene) {
   std::vector<std::string> names;

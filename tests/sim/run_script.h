@@ -29,7 +29,18 @@ struct Scene {
   Duration faulty_for = std::chrono::seconds(15);
   std::string durability = "async";  // Of the cluster.
   std::string path = "relay";        // --replication-path
+  // Said only where they are not as they are here:
+  std::string hints = "on";
+  Duration hint_ttl = std::chrono::hours(24);
+  uint64_t hint_bytes = 1 << 30;
+  uint64_t retain = 100;             // --retain-versions
+  uint32_t sync_clients = 0;         // The first clients: they ask for sync with every write.
+  uint32_t guests = 0;               // The last clients: users who have what they are given.
 };
+
+bool is_guest(const Scene& scene, size_t client);
+// Nothing goes wrong in it: acting primaries are moved as planned.
+bool is_planned_move(const std::string& verb);
 
 struct Step {
   int client = -1;                // -1: a fault.

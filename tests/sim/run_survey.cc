@@ -7,16 +7,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Retention as clusters of the simulator have it: of newer versions the content never goes.
-constexpr size_t kVersionsRetained = 100;
-
 Version version_of(const wire::VersionNumber& version) { return client::version_of(version); }
 
 // Lives in its task's frame.
 class Survey {
  public:
-  Survey(FileStore* store, std::string server, std::string pair, Violations* violations)
-      : store_(store), violations_(violations) {
+  Survey(FileStore* store, std::string server, std::string pair, uint64_t retained, Violations* violations)
+      : store_(store), retained_(retained), violations_(violations) {
     half_.server = std::move(server);
     half_.pair = std::move(pair);
   }
@@ -47,11 +44,13 @@ class Survey {
       auto line = co_await look_at_records(id, file.head);
       file.whole_line = line.has_value();
       if (line) file.line = *std::move(line);
+      // Records that retention took leave no gap: what is behind it is the parent then.
+      file.whole_line &= file.line.size() <= retained_;
     }
     file.aside = store_->divergent(id);
     for (size_t i = 0; with_contents && i < file.line.size(); ++i) {
       if (file.deleted && file.line[i] == file.head) continue;
-      if (i >= kVersionsRetained && trimmed_.contains({id, file.line[i]})) continue;
+      if (i >= retained_ && trimmed_.contains({id, file.line[i]})) continue;
       co_await look_at_content(id, file.line[i]);
     }
     for (size_t i = 0; with_contents && i < file.aside.size(); ++i) co_await look_at_content(id, file.aside[i]);
@@ -109,17 +108,18 @@ class Survey {
   }
 
   FileStore* store_;
+  uint64_t retained_;
   Violations* violations_;
   FinalState::Half half_;
   std::set<std::pair<FileId, Version>> trimmed_;  // As their records say.
 };
 
 std::optional<FinalState::Half> look(Cluster& cluster, const std::string& server, const std::string& pair,
-                                     bool with_contents, Violations* violations) {
+                                     bool with_contents, uint64_t retained, Violations* violations) {
   StorageServer* running = cluster.server(server);
   if (running == nullptr || running->state() == nullptr) return std::nullopt;
   auto half = cluster.world().try_await(*cluster.world().find_process(server),
-                                        survey_half(running->state()->store, server, pair, with_contents, violations), 10min);
+                                        survey_half(running->state()->store, server, pair, with_contents, retained, violations), 10min);
   if (!half || !*half) return std::nullopt;
   return **std::move(half);
 }
@@ -127,18 +127,18 @@ std::optional<FinalState::Half> look(Cluster& cluster, const std::string& server
 }  // namespace
 
 Task<Result<FinalState::Half>> survey_half(FileStore* store, std::string server, std::string pair, bool with_contents,
-                                           Violations* violations) {
-  Survey survey(store, std::move(server), std::move(pair), violations);
+                                           uint64_t retained, Violations* violations) {
+  Survey survey(store, std::move(server), std::move(pair), retained, violations);
   auto half = survey.run(with_contents);
   co_return co_await half;
 }
 
-FinalState survey(Cluster& cluster, const std::vector<std::string>& pairs, Violations* violations) {
+FinalState survey(Cluster& cluster, const std::vector<std::string>& pairs, uint64_t retained, Violations* violations) {
   FinalState state;
   state.events = cluster.events();
   for (const std::string& pair : pairs) {
     for (const std::string& server : {pair, pair + "_backup"}) {
-      auto half = look(cluster, server, pair, true, violations);
+      auto half = look(cluster, server, pair, true, retained, violations);
       if (!half) violations->add("ends", server + " does not run");
       if (half) state.halves.push_back(*std::move(half));
     }
@@ -149,7 +149,7 @@ FinalState survey(Cluster& cluster, const std::vector<std::string>& pairs, Viola
 std::vector<std::pair<FileId, Version>> versions_on(Cluster& cluster, const std::string& server) {
   std::vector<std::pair<FileId, Version>> all;
   Violations ignored;
-  auto half = look(cluster, server, "", false, &ignored);
+  auto half = look(cluster, server, "", false, 0, &ignored);
   if (!half) return all;
   for (const auto& [id, file] : half->files) {
     for (Version version : file.line) all.emplace_back(id, version);
