@@ -304,7 +304,7 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
     bool from_cache = call.create != wire::LocateRequest::EXCLUSIVE && locations_.contains(call.path);
     auto locating = locate(call.path, call.create, create_request, call.right());
     auto located = co_await locating;
-    if (!located) co_return std::unexpected(patience.because(std::move(located).error()));
+    if (!located) co_return std::unexpected(patience.not_reached(std::move(located).error()));
     wire::Location location = *std::move(located);
     // The name is made: from here on only where it is can change.
     if (location.created()) {
@@ -321,7 +321,9 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
       bool stale_path = error.code == Code::kNotFound && from_cache && !looked_afresh;
       if (!may_pass(error.code) && !stale_path) {
         if (made != 0 && error.code != Code::kExists) co_await take_back(made);
-        co_return std::unexpected(refusal(std::move(error), call.path, location));
+        const bool denied = error.code == Code::kDenied;
+        Error refused = refusal(std::move(error), call.path, location);
+        co_return std::unexpected(denied ? patience.not_reached(std::move(refused)) : std::move(refused));
       }
       if (stale_path) looked_afresh = true;
       if (outcome.sent && error.code == Code::kUnavailable) patience.was_sent();

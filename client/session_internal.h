@@ -41,8 +41,14 @@ class Session::Patience {
   Error because(Error refusal) {
     // A full disk refuses before it is known whether the request was done before.
     bool blind = refusal.code == Code::kUnavailable || refusal.code == Code::kNoSpace;
-    if (!change_ || !sent_ || !blind) return refusal;
+    return blind ? not_reached(std::move(refusal)) : refusal;
+  }
+  // The same of a refusal to let this attempt get where an earlier one may have been carried out: access may
+  // have been taken away behind it, or the file deleted.
+  Error not_reached(Error refusal) {
+    if (!change_ || !sent_) return refusal;
     reason_ = std::move(refusal.message);
+    if (reason_.starts_with(what_ + ": ")) reason_.erase(0, what_.size() + 2);
     if (size_t advice = reason_.rfind("; "); advice != reason_.npos) reason_.resize(advice);
     return error();
   }

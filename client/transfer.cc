@@ -141,7 +141,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
   for (int restarts = 0; restarts <= kRestartsMax;) {
     auto locating = locate(path, create, create_request, wire::RIGHT_WRITE);
     auto located = co_await locating;
-    if (!located) co_return std::unexpected(patience.because(std::move(located).error()));
+    if (!located) co_return std::unexpected(patience.not_reached(std::move(located).error()));
     wire::Location location = *std::move(located);
     if (location.created()) {
       create = wire::LocateRequest::LOOK_UP;
@@ -191,7 +191,9 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         ++restarts;
       } else if (!may_pass(error.code)) {
         if (made != 0) co_await take_back(made);
-        co_return std::unexpected(refusal(std::move(error), path, location));
+        const bool denied = error.code == Code::kDenied;
+        Error refused = refusal(std::move(error), path, location);
+        co_return std::unexpected(denied ? patience.not_reached(std::move(refused)) : std::move(refused));
       } else if (outcome.sent) {
         patience.was_sent();
       }
