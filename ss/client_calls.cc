@@ -389,7 +389,8 @@ Task<Result<Reply>> ClientCalls::read(wire::ReadRequest request, std::string use
   CO_ASSIGN_OR_RETURN(bool linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
   // A version is what it is, also one that was set aside and no newest one stands before.
   Version asked = from_wire(request.version());
-  if (auto readable = state_->sync_writes->readable(file); readable && asked > *readable) {
+  auto readable = state_->sync_writes->readable(file);
+  if (state_->sync_writes->in_doubt(file) || (readable && asked > *readable)) {
     CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(file));
   }
   CO_ASSIGN_OR_RETURN(VersionInfo version,
@@ -403,9 +404,9 @@ Task<Result<Reply>> ClientCalls::read(wire::ReadRequest request, std::string use
   if (size > 0) {
     CO_ASSIGN_OR_RETURN(reply.body, co_await state_->store->read(file, version.version, request.offset(),
                                                                  static_cast<uint32_t>(size)));
-    // The answer must be true when it leaves, not when it was begun.
-    CO_ASSIGN_OR_RETURN(linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
   }
+  // The answer must be true when it leaves, not when it was begun.
+  CO_ASSIGN_OR_RETURN(linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
   if (!user.empty()) {
     if (state_->accesses.size() >= ServerState::kRememberedMax) state_->accesses.clear();
     state_->accesses[file] = {state_->env.clock.wall().time_since_epoch().count(), std::move(user)};
@@ -424,6 +425,7 @@ Task<Result<Reply>> ClientCalls::stat(wire::StatRequest request) {
   FileId file{request.file_id()};
   Epoch epoch{request.epoch()};
   CO_ASSIGN_OR_RETURN(bool linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
+  if (state_->sync_writes->in_doubt(file)) CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(file));
   CO_ASSIGN_OR_RETURN(VersionInfo version, newest(file, from_wire(request.at_least())));
   wire::StatReply reply;
   if (request.count_words()) {

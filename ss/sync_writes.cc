@@ -146,6 +146,12 @@ std::optional<Version> SyncWrites::readable(FileId file) const {
   return at->second.readable;
 }
 
+bool SyncWrites::in_doubt(FileId file) const {
+  if (files_.empty()) return false;
+  auto at = files_.find(file);
+  return at != files_.end() && at->second.held < at->second.doubted;
+}
+
 Task<Status> SyncWrites::settled(FileId file) {
   auto at = files_.find(file);
   if (at == files_.end() || at->second.held >= at->second.wanted) co_return Status{};
@@ -170,7 +176,7 @@ Status SyncWrites::resume() {
       }
       file.held = file.from = version.parent;
     }
-    file.wanted = newest->head;
+    file.wanted = file.doubted = newest->head;
   }
   if (!files_.empty()) log_info(std::to_string(files_.size()) + " files may have sync versions that one machine holds");
   return {};

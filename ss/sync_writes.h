@@ -57,6 +57,9 @@ class SyncWrites {
 
   // Nothing: readers get the newest. Else the version that they get instead; {}: none yet.
   std::optional<Version> readable(FileId file) const;
+  // Since this epoch began here nobody has confirmed what was written before it, and may have been acknowledged:
+  // readers wait until it is settled(), for an older version may be too old, and the newest too new.
+  bool in_doubt(FileId file) const;
   // Until the newest version is held twice. UNAVAILABLE if that takes too long.
   Task<Status> settled(FileId file);
 
@@ -81,6 +84,7 @@ class SyncWrites {
     bool is_due(Instant now) const;
     Version readable;       // What readers are given,
     Version held;           // and the record up to which it is held twice.
+    Version doubted;        // Up to here it may have been acknowledged before this epoch.
     Version from;           // What the second holder has, as far as it is known.
     Version wanted;         // The newest durable record.
     uint32_t changes = 0;   // Under way.
