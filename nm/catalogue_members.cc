@@ -146,8 +146,9 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
     server.confirmed_lsn = Lsn{request.log_end_lsn()};
     change.outcome.set_rolled_back(true);
   }
-  if (request.damaged()) {
-    // Nobody knows what its log lost: compared and filled, if somebody else holds everything.
+  if (request.damaged() && request.incarnation() != server.incarnation) {
+    // Nobody knows what its log lost: compared and filled, if somebody else holds everything. (It says so as long as
+    // it runs; by its next registration it may have been filled, and act.)
     auto other = store_->servers.find(pair.other_half(server.id));
     if (other != store_->servers.end() && other->second.in_sync) {
       server.in_sync = false;
