@@ -197,11 +197,17 @@ void CatalogueStore::run(SqliteStatement& statement) {
 
 Status CatalogueStore::reload() {
   error_.reset();
-  servers.clear();
-  pairs.clear();
+  // In place: whoever looks at a server or a pair goes on doing so. What is not there any more keeps no id.
+  for (auto& [id, server] : servers) server.id = kNoServer;
+  for (auto& [id, pair] : pairs) pair.id = PairId{};
   retired_stores.clear();
   lags.clear();
-  return load();
+  RETURN_IF_ERROR(load());
+  std::erase_if(servers, [](const auto& one) { return one.second.id == kNoServer; });
+  std::erase_if(pairs, [](const auto& one) { return one.second.id == PairId{}; });
+  stored_servers_ = servers;
+  stored_pairs_ = pairs;
+  return {};
 }
 
 Status CatalogueStore::load() {

@@ -335,6 +335,9 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
   auto fetched = co_await call_server<wire::FetchReply>(links_, source, wire::FETCH, fetch);
   if (!fetched) co_return false;
   if (fetched->files_size() != static_cast<int>(jobs.size())) co_return false;
+  server = catalogue_->server(target_);
+  pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair == nullptr) co_return false;
 
   wire::ApplyRequest apply;
   apply.set_epoch(epoch);
