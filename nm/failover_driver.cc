@@ -325,8 +325,14 @@ Task<Status> FailoverDriver::earlier_start_is_over(std::string server) {
   co_return fail(Code::kUnavailable, server + ": its earlier start is not known to be over; it is tried again");
 }
 
-Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<Peer> connection,
+Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<Peer> connection, uint64_t connection_number,
                                                                   wire::RegisterRequest request) {
+  // What a server said over a connection that it has given up may come late: it is not so any more, and to believe
+  // that it holds no epoch would let another act beside it.
+  auto newest = registered_.find(request.server());
+  if (newest != registered_.end() && newest->second.incarnation == request.incarnation() && connection_number < newest->second.connection) {
+    co_return fail(Code::kUnavailable, request.server() + " registered over a newer connection");
+  }
   wire::Command command;
   *command.mutable_register_server()->mutable_request() = request;
   const Server* known = catalogue_->server(request.server());
@@ -366,6 +372,7 @@ Task<Result<wire::RegisterReply>> FailoverDriver::handle_register(std::weak_ptr<
   // What still waits on an older connection of this server waits in vain.
   if (auto older = links_->peer(request.server()); older && older != peer) older->close();
   leaving_.erase(request.server());
+  registered_[request.server()] = {request.incarnation(), connection_number};
   links_->set({.server = request.server(), .incarnation = request.incarnation(), .peer = peer, .last_heartbeat = {}});
   update_facts();
   ReplicationWorker* carrier = worker(request.server());

@@ -37,7 +37,9 @@ class FailoverDriver {
   // Ticks until destroyed.
   Task<void> run();
 
-  Task<Result<wire::RegisterReply>> handle_register(std::weak_ptr<Peer> connection, wire::RegisterRequest request);
+  // `connection_number`: connections that came later have a greater one.
+  Task<Result<wire::RegisterReply>> handle_register(std::weak_ptr<Peer> connection, uint64_t connection_number,
+                                                    wire::RegisterRequest request);
   wire::HeartbeatReply handle_heartbeat(const wire::HeartbeatRequest& request);
   // With hand_over: answered when the other half acts, or cannot.
   Task<void> handle_leave(wire::LeaveRequest request);
@@ -99,6 +101,12 @@ class FailoverDriver {
     Lsn replicated{};
   };
   std::map<std::string, Told> replicated_;
+  // Over which connection each server registered last.
+  struct Registered {
+    Incarnation incarnation = 0;
+    uint64_t connection = 0;
+  };
+  std::map<std::string, Registered> registered_;
   uint64_t resync_rate_ = 0;
   TaskGroup tasks_;
 };

@@ -135,6 +135,7 @@ class NameNode : public Proposer {
 
   Env& env_;
   NameNodeOptions options_;
+  uint64_t connections_ = 0;  // That came until now.
   Address address_;
   PeerCrowd crowd_;
   RequestObserver* observer_ = nullptr;

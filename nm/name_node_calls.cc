@@ -198,7 +198,7 @@ Task<Result<wire::RegisterReply>> NameNode::register_server(wire::RegisterReques
   const PeerIdentity& identity = session->peer->identity();
   if (!identity.may_be(PeerIdentity::Role::kStorageServer, server)) co_return fail(Code::kDenied, not_who_it_says(identity, server));
   if (trust_) CO_RETURN_IF_ERROR(trust_->check_key(identity));
-  CO_ASSIGN_OR_RETURN(auto reply, co_await failover_->handle_register(session->peer, std::move(request)));
+  CO_ASSIGN_OR_RETURN(auto reply, co_await failover_->handle_register(session->peer, session->number, std::move(request)));
   session->server = server;
   reply.set_edit_idle_limit_ms(options_.edit_idle_limit / std::chrono::milliseconds(1));
   *reply.mutable_second_copy() = sync_->second_copy(server);

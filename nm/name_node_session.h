@@ -14,7 +14,7 @@ namespace understudy {
 
 class NameNode::Session : public PeerHandler {
  public:
-  explicit Session(NameNode* node) : node_(node) {}
+  explicit Session(NameNode* node) : number(++node->connections_), node_(node) {}
 
   Task<Result<Reply>> handle(Peer*, uint16_t type, Bytes message, Bytes) override {
     return node_->dispatch(this, type, std::move(message));
@@ -23,6 +23,7 @@ class NameNode::Session : public PeerHandler {
   // Who speaks for a server has registered it here.
   [[nodiscard]] Status speaks_for(const std::string& name) const;
 
+  const uint64_t number;  // In the order in which connections came.
   std::shared_ptr<Peer> peer;
   bool greeted = false;
   wire::HelloRequest::Role role = wire::HelloRequest::ROLE_NONE;
