@@ -27,7 +27,10 @@ void Catalogue::bury(Node node, Version tombstone, const Change& change) {
   const Node before = node;
   node.announced = std::max(node.announced, tombstone);
   store_->update_node(before, node);
-  store_->bury_node(node, {.id = node.id, .path = path, .deleted_us = change.now_us, .deleted_by = deleter,
+  // The log's time stands still while a clock was set back; what went last under a name comes back first all the same.
+  auto earlier = store_->deleted_at(path);
+  const int64_t now_us = earlier ? std::max(change.now_us, earlier->deleted_us + 1) : change.now_us;
+  store_->bury_node(node, {.id = node.id, .path = path, .deleted_us = now_us, .deleted_by = deleter,
                            .owner = node.owner, .size_bytes = node.size_bytes});
 }
 

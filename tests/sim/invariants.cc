@@ -41,7 +41,8 @@ void check_errors(const History& history, Violations* violations) {
   for (const Op& op : history.ops()) {
     if (op.outcome != Op::Outcome::kRefused && op.outcome != Op::Outcome::kUnknown) continue;
     bool passing = op.outcome == Op::Outcome::kUnknown || op.code == Code::kUnavailable || op.code == Code::kNoSpace;
-    if (passing && history.setting.calm) violations->add("error", to_string(op) + ": while acting primaries were moved as planned");
+    // (A sentence that is open then is taken again by client/sentence_edit.h, which test_rolling.sh goes through.)
+    if (passing && history.setting.calm && op.kind != Op::Kind::kEdit) violations->add("error", to_string(op) + ": while acting primaries were moved as planned");
     bool fine = passing || op.code == Code::kNotFound;
     fine |= op.code == Code::kDenied && history.setting.guests.contains(op.session);
     switch (op.kind) {
