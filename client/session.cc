@@ -258,6 +258,9 @@ Task<bool> Session::has_moved(std::string path, wire::Location known) {
 Task<void> Session::deliver(Waiting* waiting, size_t slot, Address address, uint16_t type, Bytes message, Bytes body) {
   // The wait has no end of its own: whoever waits decides that.
   auto outcome = co_await links_.call(std::move(address), type, std::move(message), std::move(body), 24h);
+  // These two say that nothing was begun there.
+  const Code code = outcome.result ? Code{} : outcome.result.error().code;
+  if (!outcome.result && (code == Code::kMoved || code == Code::kStaleEpoch)) outcome.sent = false;
   waiting->outcomes[slot].emplace(std::move(outcome));
   waiting->changed.notify_all();
 }

@@ -116,6 +116,9 @@ class OwnNames {
       name.makers = name.ever;  // As of an UNDO: after a failover it may go by an older version.
     } else if (may_end_later(op)) {
       name.doomed = true;
+    } else if (op.error.find("its content is kept no more") != std::string::npos) {
+      // OPEN (kept/undelete-without-content.open): the half that acts by now never had it.
+      name.doomed = true;
     } else if (op.code == Code::kNotFound && known && name.state == Name::State::kAbsent) {
       violated(op, "it was deleted, and is kept");
     }
