@@ -26,7 +26,7 @@ Result<std::vector<VersionRow>> IndexDb::versions_of(FileId file, Version before
 
 Result<std::optional<VersionRow>> IndexDb::older(FileId file, Version version) {
   auto find = db_->statement("SELECT " CHANGE_COLUMNS
-                             " FROM changes c WHERE c.file_id = ?1 AND (c.epoch < ?2 OR (c.epoch = ?2 AND c.counter < ?3)) "
+                             " FROM changes c WHERE c.file_id = ?1 AND (c.epoch, c.counter) < (?2, ?3) "
                              "AND c.flags & 2 = 0 ORDER BY c.epoch DESC, c.counter DESC LIMIT 1");
   find.bind(number(file)).bind(number(version.epoch)).bind(version.counter);
   ASSIGN_OR_RETURN(bool found, find.step());

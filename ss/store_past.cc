@@ -14,6 +14,7 @@ namespace understudy {
 namespace {
 
 constexpr uint32_t kHistoryMax = 1000;  // Entries in one reply.
+constexpr size_t kLookedUpAtOnce = 256;  // Versions that HISTORY passes over, in a row.
 constexpr size_t kTextStepsMax = 10'000;
 
 std::string name_of(FileId file) { return fmt::format("file {:016x}", number(file)); }
@@ -218,7 +219,11 @@ Task<Result<wire::HistoryReply>> StoreEngine::history(wire::HistoryRequest reque
   CO_ASSIGN_OR_RETURN(auto checkpoints, this->checkpoints(file, ""));
   for (const auto& checkpoint : checkpoints) tags[version_from_wire(checkpoint.version())].push_back(checkpoint.tag());
   const auto limit = static_cast<int>(std::clamp<uint32_t>(request.limit(), 1, kHistoryMax));
-  while (row && reply.entries_size() < limit) {
+  for (size_t looked_up = 1; row && reply.entries_size() < limit; ++looked_up) {
+    if (looked_up % kLookedUpAtOnce == 0) {
+      auto turn = yield_now(env_);
+      co_await turn;
+    }
     if (row->trimmed) {
       CO_ASSIGN_OR_RETURN(row, index_->older(file, row->version));
       continue;

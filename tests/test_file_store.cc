@@ -281,6 +281,16 @@ TEST_F(FileStoreTest, ADamagedChunkSpoilsItsFileOnly) {
   EXPECT_EQ(ss_.get(1), "written again");
 }
 
+// One step of it is one look at the index, wherever in a long past it is.
+TEST_F(FileStoreTest, HistoryGoesOnWhereItWasAsked) {
+  for (int i = 0; i < 5000; ++i) ss_.put(1, std::to_string(i));
+  ASSERT_TRUE(ss_.await(ss_->close()));
+  ASSERT_TRUE(ss_.reopen());  // It remembers no page of its index.
+  const uint64_t before = ss_.disk().calls();
+  EXPECT_EQ(ss_.history(1, {Epoch{3}, 20}, 1), "put 3.19, ...");
+  EXPECT_LT(ss_.disk().calls() - before, 15u);
+}
+
 // The lists of a file's chunks are read for each of its versions, and cost the disk as much as anything else.
 TEST_F(FileStoreTest, TheScrubberKeepsItsPaceWithListsToo) {
   ChunkRefs chunks;
