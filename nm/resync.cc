@@ -201,7 +201,8 @@ Task<Status> Resync::compare_partitions(std::string source, std::vector<uint32_t
     } else if (is_passing(version.error().code)) {
       co_return fail(Code::kUnavailable, version.error().message);
     } else {
-      log_info("set aside without a rescue: " + version.error().to_string());
+      log_info("set aside without a rescue: file " + std::to_string(number(file.file)) + ", version " + file.newest.to_string() + ": " +
+               version.error().to_string());
       split.push_back(file);
     }
   }

@@ -14,6 +14,31 @@ constexpr uint32_t kPageMax = 1000;
 constexpr uint32_t kAtOnce = 256;
 constexpr auto kPatience = std::chrono::seconds(10);
 
+// A DELETE was begun meanwhile, and answered with the tombstone that was there: what came back behind that one is
+// nobody's, and goes again.
+Task<void> remove_again(Catalogue* catalogue, ServerLinks* links, Proposer* proposer, wire::UndeleteFileRequest done) {
+  const Pair* pair = nullptr;
+  for (const auto& [id, one] : catalogue->pairs()) {
+    if (number(one.epoch) == done.epoch()) pair = &one;
+  }
+  const Server* acting = pair == nullptr ? nullptr : catalogue->server(pair->acting);
+  const Server* other = acting == nullptr ? nullptr : catalogue->server(pair->other_half(acting->id));
+  if (acting == nullptr) co_return;
+  const std::string other_name = other == nullptr ? "" : other->name;
+  wire::DeleteFileRequest request;
+  request.set_file_id(done.file_id());
+  request.set_epoch(done.epoch());
+  auto removed = co_await call_server<wire::VersionReply>(links, acting->name, wire::DELETE_FILE, request);
+  if (!removed || other_name.empty()) co_return;
+  wire::Command command;
+  command.mutable_add_jobs()->set_target(other_name);
+  auto* item = command.mutable_add_jobs()->add_items();
+  item->set_object_id(done.file_id());
+  item->set_kind(wire::JOB_DELETE);
+  *item->mutable_to() = removed->version();
+  (void)co_await proposer->propose(std::move(command));
+}
+
 }  // namespace
 
 // Intent, the acting primary's version, end; what is cut short goes on with housekeeping.
@@ -56,6 +81,11 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::end_undelete(uint64_t object_id,
       *ask.mutable_name() = short_name_record(*catalogue_, *node);
       auto version = co_await call_server<wire::VersionReply>(links_, acting->name, wire::UNDELETE_FILE, ask);
       const bool gone = !version && version.error().code == Code::kNotFound;
+      const auto after = catalogue_->node(FileId{object_id});
+      if (version && (!after || after->state == NodeState::kDeleting)) {
+        co_await remove_again(catalogue_, links_, proposer_, ask);
+        co_return fail(Code::kNotFound, "it was deleted again meanwhile");
+      }
       if (version || gone) {
         ended.mutable_undelete_end()->set_gone(gone);
         auto done = co_await proposer_->propose(std::move(ended));
