@@ -19,7 +19,11 @@ void Catalogue::queue(Job wanted) {
   }
   Job job = *waiting;
   bool only_names = !wanted.to;
-  if (job.kind == JobKind::kDelete && wanted.kind != JobKind::kDelete) return;  // A DELETE absorbs all else.
+  if (job.kind == JobKind::kDelete && wanted.kind != JobKind::kDelete) {
+    // A DELETE absorbs all else, but not what came back behind it: that travels with the tombstone.
+    if (!wanted.to || wanted.to <= job.to) return;
+    job.kind = wanted.kind;
+  }
   if (!only_names) {
     if (!job.to) {
       job.from = wanted.from;
