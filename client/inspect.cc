@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "common/base/checksum.h"
+#include "common/base/chunk_hash.h"
 #include "common/base/coding.h"
 #include "common/base/path.h"
 #include "common/segment_log/log_reader.h"
@@ -12,6 +13,7 @@
 #include "common/tls/certificates.h"
 #include "common/tls/join_token.h"
 #include "common/wire/commands.pb.h"
+#include "common/wire/durability.pb.h"
 #include "ss/records.h"
 
 namespace understudy::client {
@@ -36,7 +38,20 @@ std::string message_words(std::string_view name, const LogRecord& record) {
   return words;
 }
 
+// In a name node's hint store: a chunk has bytes, as no epoch has, and a hint a target, as no chunk has.
+std::optional<std::string> hint_words(const LogRecord& record) {
+  wire::HintChunk chunk;
+  wire::HintRecord hint;
+  if (record.type == 1 && !record.body.empty() && chunk.ParseFromString(record.head) && chunk.hash().size() == sizeof(ChunkHash::bytes)) {
+    return fmt::format("HINT CHUNK file {:016x}{}, {}", chunk.file_id(), chunk.level() > 0 ? fmt::format(", list {}", chunk.level()) : "",
+                       counted(record.body.size(), "byte"));
+  }
+  if (record.type != 2 || !hint.ParseFromString(record.head) || hint.target().empty()) return std::nullopt;
+  return fmt::format("HINT for {}", hint.target()) + message_words<wire::HintRecord>(",", record);
+}
+
 std::string storage_record_words(const LogRecord& record) {
+  if (auto hint = hint_words(record)) return *hint;
   switch (static_cast<RecordType>(record.type)) {
     case RecordType::kEpoch: return message_words<wire::EpochRecord>("EPOCH", record);
     case RecordType::kChunk: return message_words<wire::ChunkRecord>("CHUNK", record);

@@ -38,6 +38,10 @@ Error refusal(Error error, const std::string& path, const wire::Location& locati
                                     " that is away; they come back with it"};
   }
   std::string name = fmt::format("file {:016x}", location.file_id());
+  if (error.code == Code::kNotFound && !location.pending() && error.message == name + ": no such file") {
+    return {Code::kNotFound, printable(path) + ": its versions are lost with a disk of " + location.pair() +
+                                 " (EVENTS tells which); PUT writes it anew, DELETE takes the name away"};
+  }
   if (size_t at = error.message.find(name); at != error.message.npos) {
     error.message.replace(at, name.size(), printable(path));
   }
@@ -196,7 +200,8 @@ Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duratio
     if (!may_pass(code) || code == Code::kUnauthenticated) {
       co_return std::unexpected(waiting.because(std::move(outcome.result.error())));
     }
-    if (outcome.sent) waiting.was_sent();
+    // A stale epoch means that nothing happened.
+    if (outcome.sent && code != Code::kStaleEpoch) waiting.was_sent();
     auto going_on = waiting.again(std::move(outcome.result.error().message));
     if (!co_await going_on) co_return std::unexpected(waiting.error());
   }

@@ -12,6 +12,7 @@ struct Catalogue::Change {
   int64_t now_us = 0;
   std::string user;
   wire::CommandOutcome outcome;
+  std::vector<wire::Event> events;  // Beside those that came with the command.
 
   bool refused() const { return outcome.code() != 0; }
   // Before anything was changed.

@@ -104,7 +104,8 @@ Bytes Catalogue::apply_to_transaction(uint64_t index, BytesView bytes) {
   Bytes outcome = serialized(change.outcome);
   if (!change.refused()) {
     if (request) store_->put_answer(index, request, change.now_us, outcome);
-    for (wire::Event event : command.events()) {
+    change.events.insert(change.events.begin(), command.events().begin(), command.events().end());
+    for (wire::Event& event : change.events) {
       event.set_id(cluster.next_event++);
       if (event.time_us() == 0) event.set_time_us(change.now_us);
       store_->put_event(event.id(), event.SerializeAsString());

@@ -144,6 +144,9 @@ class Catalogue {
     return answered(store_->deleted(after_us, after_id, owner, limit));
   }
   std::optional<DeletedFile> deleted_at(std::string_view path) { return answered(store_->deleted_at(path)); }
+  std::optional<Node> deleted_node(FileId id) { return answered(store_->buried_node(id)); }
+  // The path that it had; empty: it is none of them.
+  std::string deleted_path(FileId id) { return answered(store_->deleted_path(id)); }
   std::optional<int64_t> oldest_deleted_us() { return answered(store_->oldest_deleted_us()); }
   // What has its name again, and nothing more yet.
   std::vector<Node> returning_files(uint32_t limit);
@@ -178,6 +181,8 @@ class Catalogue {
   const Server* server(ServerId id) const;
   const Pair* pair(std::string_view name) const { return store_->pair_named(name); }
   const Pair* pair(PairId id) const;
+  // False: the pair's epoch was there first, so nobody but its holder can have a version of the file.
+  bool made_before(FileId file, const Pair& pair) const;
 
   // ---- Who may be a server.
   std::vector<JoinTokenRow> join_tokens() { return answered(store_->join_tokens()); }
@@ -196,11 +201,17 @@ class Catalogue {
   // The newest job's place in the order: every job queued before now is at or below it.
   uint64_t last_job_sequence() const { return store_->cluster.next_job - 1; }
 
+  // Up to this Raft index every server has every change of a name. 0: too much is waiting to tell.
+  uint64_t names_settled();
+
   // Below this position of `server`'s log, which acts as primary, the other half has everything
   // too. 0: not known, or the other half is not in sync, or too much is waiting to tell.
   Lsn replicated(const Server& server);
 
   // ---- Durability and hints.
+  // Of files whose newest version was lost with a disk.
+  const std::map<FileId, LostVersion>& lost() const { return store_->lost; }
+
   // What is set for a file or folder, and the folder where; 0: nothing is, so the cluster's.
   struct FolderDurability {
     uint8_t durability = 0;
@@ -308,6 +319,7 @@ class Catalogue {
   void member_failed(const wire::MemberFailed& command, Change& change);
   void member_in_sync(const wire::MemberInSync& command, Change& change);
   void begin_epoch(const wire::BeginEpoch& command, Change& change);
+  void give_up_disk(Server& server, Change& change);
   void replace_server(const wire::ReplaceServer& command, Change& change);
   void note_lease(const wire::NoteLease& command);
   void prefer_primary(const wire::PreferPrimary& command, Change& change);

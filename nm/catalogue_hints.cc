@@ -100,6 +100,7 @@ bool Catalogue::add_hint(const Server& source, const Server& target, const wire:
     if (!job || !job->to || job->kind == JobKind::kDelete || version > job->to) return false;
   } else {
     if (version > old->announced) {
+      store_->erase_lost(object);
       Node node = *old;
       if (node.state == NodeState::kPending) node.state = NodeState::kLive;
       node.announced = version;

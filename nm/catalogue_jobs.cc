@@ -48,6 +48,16 @@ void Catalogue::queue(Job wanted) {
   store_->put_job(waiting, job);
 }
 
+uint64_t Catalogue::names_settled() {
+  constexpr uint64_t kLookedAtMax = 20'000;
+  uint64_t jobs = 0;
+  for (const auto& [id, lag] : store_->lags) jobs += lag.jobs;
+  if (jobs == 0) return applied_index();
+  if (jobs > kLookedAtMax) return 0;
+  const uint64_t oldest = answered(store_->oldest_meta_version());
+  return oldest == 0 ? applied_index() : oldest - 1;
+}
+
 void Catalogue::queue_name(const Node& node, const Change& change) {
   for (const auto& [id, server] : store_->servers) {
     if (node.kind == NodeKind::kFile && server.pair != node.pair) continue;
@@ -103,6 +113,7 @@ void Catalogue::announce_item(const Server& server, const Pair& pair, const wire
   if (!old || old->kind != NodeKind::kFile) return;  // Removed by now: its DELETE job is there.
   if (version <= old->announced) return;  // Of a file that has come back: its tombstone, told late.
   if (item.kind() == wire::CHANGE_DELETE) return erase_file(*old, version, Lsn{item.lsn()}, change);
+  store_->erase_lost(id);
   Node node = *old;
   if (node.state == NodeState::kPending || node.state == NodeState::kReturning) node.state = NodeState::kLive;
   node.announced = version;
@@ -146,6 +157,11 @@ void Catalogue::jobs_done(const wire::JobsDone& command, Change& change) {
   target->confirmed_lsn = std::max(target->confirmed_lsn, Lsn{command.confirmed_lsn()});
   uint64_t gone = 0;
   for (const auto& item : command.items()) {
+    const FileId file{item.object_id()};
+    auto node = item.lost() ? store_->node(file) : std::nullopt;
+    if (node && node->announced <= version_of(item.to())) {
+      store_->put_lost(file, {node->pair, version_of(item.to()), command.lost_disk(), change.now_us});
+    }
     gone += job_done(target->id, item);
     end_hints(target->id, FileId{item.object_id()}, version_of(item.to()));
   }

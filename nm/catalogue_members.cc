@@ -129,6 +129,7 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
                                        "the old one, or give it up with REPLACE {}", server.name, server.name));
     }
     if (!server.store_id.empty()) store_->retired_stores[server.store_id] = server.name;
+    give_up_disk(server, change);
     bool first = !holds_something && !server.is_backup;
     take_store(server, command, change);
     server.in_sync = first;
@@ -163,6 +164,23 @@ void Catalogue::register_known(Server& server, const wire::RegisterServer& comma
   server.pid_start_time = request.pid_start_time();
   change.outcome.set_pair(pair.name);
   change.outcome.set_announced_lsn(number(server.announced_lsn));
+}
+
+// Its earlier disk does not come back.
+void Catalogue::give_up_disk(Server& server, Change& change) {
+  Pair& pair = store_->pairs[server.pair];
+  const bool acting = pair.acting == server.id;
+  if (!server.unannounced && !acting) return;
+  server.unannounced = false;
+  pair.lost_disk = server.name;
+  pair.lost_us = change.now_us;
+  pair.lost_before = acting || pair.acting == kNoServer ? Epoch{number(pair.epoch) + 1} : pair.epoch;
+  auto& event = change.events.emplace_back();
+  event.set_kind("lost-disk");
+  event.set_server(server.name);
+  event.set_pair(pair.name);
+  event.set_text("the earlier disk of " + server.name + " is given up; what it acknowledged last, before it failed as acting primary, "
+                 "and had not announced yet may be lost with it, beside what is named");
 }
 
 void Catalogue::take_store(Server& server, const wire::RegisterServer& command, Change& change) {
@@ -216,6 +234,7 @@ void Catalogue::member_in_sync(const wire::MemberInSync& command, Change& change
   // What was compared has gone since, and with it what came to be announced meanwhile.
   if (server->failed) return change.refuse(Code::kUnavailable, command.server() + ": failed meanwhile");
   server->in_sync = true;
+  server->unannounced = false;
   store_->set_unfilled(server->id, false);
 }
 
@@ -232,15 +251,21 @@ void Catalogue::begin_epoch(const wire::BeginEpoch& command, Change& change) {
   if (!server->in_sync && !command.forced()) {
     return change.refuse(Code::kUnavailable, server->name + ": is not in sync");
   }
+  const ServerId before = pair->acting;
   pair->epoch = Epoch{change.index};
+  pair->objects_before = store_->cluster.next_object;
   pair->acting = server->id;
+  server->unannounced = false;
   server->in_sync = true;
   store_->set_unfilled(server->id, false);
   server->failed = false;
   auto other = store_->servers.find(pair->other_half(server->id));
   // One that is away misses what is announced from here on, also if it was drained before
   // it went. Whether it is away is for MemberFailed to say: it may be here, and only lack something.
-  if (other != store_->servers.end() && (command.other_failed() || other->second.failed)) other->second.in_sync = false;
+  if (other != store_->servers.end() && (command.other_failed() || other->second.failed)) {
+    other->second.in_sync = false;
+    if (other->first == before) other->second.unannounced = true;
+  }
   // Versions that wait for it exist only on the other half: their jobs stay and tell
   // of them until that half is back and they are settled.
   change.outcome.set_epoch(change.index);
@@ -272,6 +297,7 @@ void Catalogue::replace_server(const wire::ReplaceServer& command, Change& chang
   server->in_sync = false;
   server->failed = true;
   Pair& pair = store_->pairs[server->pair];
+  give_up_disk(*server, change);
   if (pair.acting == server->id) pair.acting = kNoServer;
   change.outcome.set_pair(pair.name);
 }

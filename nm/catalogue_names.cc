@@ -75,6 +75,11 @@ FileId Catalogue::next_id() {
   return FileId{partition << 54 | n};
 }
 
+bool Catalogue::made_before(FileId file, const Pair& pair) const {
+  constexpr uint64_t kCount = (uint64_t{1} << 54) - 1;
+  return (number(file) & kCount) < pair.objects_before;
+}
+
 Node Catalogue::new_node(const Place& place, NodeKind kind, const Change& change) {
   Node node;
   node.id = next_id();

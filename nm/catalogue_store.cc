@@ -77,6 +77,14 @@ const char* const kSteps[] = {
     "  expires_us INTEGER NOT NULL) WITHOUT ROWID",
     // 8: the jobs that can be carried where the versions of all others cannot (kind 3: DELETE).
     "CREATE INDEX jobs_of_names ON jobs(target, sequence) WHERE meta_version != 0 OR kind = 3",
+    // 9: what was lost with a disk.
+    "ALTER TABLE servers ADD COLUMN unannounced INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE pairs ADD COLUMN lost_disk TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE pairs ADD COLUMN lost_us INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE pairs ADD COLUMN lost_before INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE pairs ADD COLUMN objects_before INTEGER NOT NULL DEFAULT 9223372036854775807;"
+    "CREATE TABLE lost(object INTEGER PRIMARY KEY, pair INTEGER NOT NULL, epoch INTEGER NOT NULL, counter INTEGER NOT NULL,"
+    "  server TEXT NOT NULL, time_us INTEGER NOT NULL)",
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 
@@ -230,7 +238,7 @@ Status CatalogueStore::load() {
 
   auto server = db_->statement(
       "SELECT id, name, pair, is_backup, store_id, incarnation, address, machine, pid, pid_start_time, in_sync, failed, "
-      "replaced, announced_lsn, confirmed_lsn FROM servers");
+      "replaced, announced_lsn, confirmed_lsn, unannounced FROM servers");
   while (step(server)) {
     ServerId id{server.column_uint64(0)};
     servers[id] = {.id = id,
@@ -247,9 +255,12 @@ Status CatalogueStore::load() {
                    .failed = server.column_uint64(11) != 0,
                    .replaced = server.column_uint64(12) != 0,
                    .announced_lsn = Lsn{server.column_uint64(13)},
-                   .confirmed_lsn = Lsn{server.column_uint64(14)}};
+                   .confirmed_lsn = Lsn{server.column_uint64(14)},
+                   .unannounced = server.column_uint64(15) != 0};
   }
-  auto pair = db_->statement("SELECT id, name, home, backup, acting, epoch, files, bytes, preferred FROM pairs");
+  auto pair = db_->statement(
+      "SELECT id, name, home, backup, acting, epoch, files, bytes, preferred, lost_disk, lost_us, lost_before, "
+      "objects_before FROM pairs");
   while (step(pair)) {
     PairId id{pair.column_uint64(0)};
     pairs[id] = {.id = id,
@@ -260,7 +271,11 @@ Status CatalogueStore::load() {
                  .epoch = Epoch{pair.column_uint64(5)},
                  .files = pair.column_uint64(6),
                  .bytes = pair.column_uint64(7),
-                 .preferred = ServerId{pair.column_uint64(8)}};
+                 .preferred = ServerId{pair.column_uint64(8)},
+                 .lost_disk = std::string(pair.column_bytes(9)),
+                 .lost_us = static_cast<int64_t>(pair.column_uint64(10)),
+                 .lost_before = Epoch{pair.column_uint64(11)},
+                 .objects_before = pair.column_uint64(12)};
   }
   auto retired = db_->statement("SELECT store_id, server FROM retired_stores");
   while (step(retired)) retired_stores[std::string(retired.column_bytes(0))] = retired.column_bytes(1);
@@ -270,6 +285,7 @@ Status CatalogueStore::load() {
         .jobs = lag.column_uint64(1), .files = lag.column_uint64(2), .bytes = lag.column_uint64(3)};
   }
   RETURN_IF_ERROR(load_durability());
+  load_lost();
   stored_cluster_ = cluster;
   stored_servers_ = servers;
   stored_pairs_ = pairs;
@@ -291,20 +307,22 @@ void CatalogueStore::write_back() {
   for (const auto& [id, server] : servers) {
     auto stored = stored_servers_.find(id);
     if (stored != stored_servers_.end() && stored->second == server) continue;
-    auto put = db_->statement("INSERT OR REPLACE INTO servers VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)");
+    auto put = db_->statement("INSERT OR REPLACE INTO servers VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)");
     put.bind(number(id)).bind_text(server.name).bind(number(server.pair)).bind(uint64_t{server.is_backup});
     put.bind_text(server.store_id).bind(server.incarnation).bind_text(server.address).bind_text(server.machine);
     put.bind(server.pid).bind(server.pid_start_time).bind(uint64_t{server.in_sync}).bind(uint64_t{server.failed});
     put.bind(uint64_t{server.replaced}).bind(number(server.announced_lsn)).bind(number(server.confirmed_lsn));
+    put.bind(uint64_t{server.unannounced});
     run(put);
   }
   for (const auto& [id, pair] : pairs) {
     auto stored = stored_pairs_.find(id);
     if (stored != stored_pairs_.end() && stored->second == pair) continue;
-    auto put = db_->statement("INSERT OR REPLACE INTO pairs VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9)");
+    auto put = db_->statement("INSERT OR REPLACE INTO pairs VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)");
     put.bind(number(id)).bind_text(pair.name).bind(number(pair.home)).bind(number(pair.backup));
     put.bind(number(pair.acting)).bind(number(pair.epoch)).bind(pair.files).bind(pair.bytes);
-    put.bind(number(pair.preferred));
+    put.bind(number(pair.preferred)).bind_text(pair.lost_disk).bind(static_cast<uint64_t>(pair.lost_us));
+    put.bind(number(pair.lost_before)).bind(pair.objects_before);
     run(put);
   }
   for (const auto& [store_id, server] : retired_stores) {
@@ -426,6 +444,7 @@ void CatalogueStore::update_node(const Node& old, const Node& node) {
 
 void CatalogueStore::erase_node(const Node& node) {
   people_.forget(node.id);
+  erase_lost(node.id);
   auto erase = db_->statement("DELETE FROM nodes WHERE id = ?1");
   erase.bind(number(node.id));
   run(erase);
@@ -434,6 +453,32 @@ void CatalogueStore::erase_node(const Node& node) {
   auto trashed = db_->statement("DELETE FROM trashed WHERE folder = ?1");
   trashed.bind(number(node.id));
   run(trashed);
+}
+
+void CatalogueStore::load_lost() {
+  lost.clear();
+  auto row = db_->statement("SELECT object, pair, epoch, counter, server, time_us FROM lost");
+  while (step(row)) {
+    lost[FileId{row.column_uint64(0)}] = {.pair = PairId{row.column_uint64(1)},
+                                          .version = {Epoch{row.column_uint64(2)}, row.column_uint64(3)},
+                                          .server = std::string(row.column_bytes(4)),
+                                          .time_us = static_cast<int64_t>(row.column_uint64(5))};
+  }
+}
+
+void CatalogueStore::put_lost(FileId file, const LostVersion& version) {
+  auto put = db_->statement("INSERT OR REPLACE INTO lost VALUES(?1,?2,?3,?4,?5,?6)");
+  put.bind(number(file)).bind(number(version.pair)).bind(number(version.version.epoch)).bind(version.version.counter);
+  put.bind_text(version.server).bind(static_cast<uint64_t>(version.time_us));
+  run(put);
+  lost[file] = version;
+}
+
+void CatalogueStore::erase_lost(FileId file) {
+  if (lost.erase(file) == 0) return;
+  auto erase = db_->statement("DELETE FROM lost WHERE object = ?1");
+  erase.bind(number(file));
+  run(erase);
 }
 
 // A row without a path; what lists deleted files passes over it.
@@ -452,6 +497,7 @@ std::string CatalogueStore::deleter(FileId id) {
 }
 
 void CatalogueStore::bury_node(const Node& node, const DeletedFile& deleted) {
+  erase_lost(node.id);
   auto hide = db_->statement("UPDATE nodes SET parent = 3, name = ?2, state = 3 WHERE id = ?1");
   hide.bind(number(node.id)).bind_text(fmt::format("{:016x}", number(node.id)));
   run(hide);
@@ -462,14 +508,16 @@ void CatalogueStore::bury_node(const Node& node, const DeletedFile& deleted) {
   run(put);
 }
 
-std::optional<Node> CatalogueStore::dig_up_node(FileId id) {
+std::optional<Node> CatalogueStore::buried_node(FileId id) {
   static const std::string sql = fmt::format("SELECT {} FROM nodes WHERE id = ?1 AND state = 3", kNodeColumns);
-  std::optional<Node> node;
-  {
-    auto find = db_->statement(sql);
-    find.bind(number(id));
-    if (step(find)) node = node_of(find);
-  }
+  auto find = db_->statement(sql);
+  find.bind(number(id));
+  if (!step(find)) return std::nullopt;
+  return node_of(find);
+}
+
+std::optional<Node> CatalogueStore::dig_up_node(FileId id) {
+  std::optional<Node> node = buried_node(id);
   if (!node) return std::nullopt;
   auto forget = db_->statement("DELETE FROM deleted WHERE id = ?1");
   forget.bind(number(id));
@@ -500,6 +548,12 @@ std::optional<DeletedFile> CatalogueStore::deleted_at(std::string_view path) {
   find.bind_text(path);
   if (!step(find)) return std::nullopt;
   return deleted_of(find);
+}
+
+std::string CatalogueStore::deleted_path(FileId id) {
+  auto find = db_->statement("SELECT path FROM deleted WHERE id = ?1");
+  find.bind(number(id));
+  return step(find) ? std::string(find.column_bytes(0)) : std::string();
 }
 
 std::vector<DeletedFile> CatalogueStore::deleted(int64_t after_us, FileId after_id, std::string_view owner, uint32_t limit) {
@@ -583,6 +637,11 @@ std::vector<Job> CatalogueStore::jobs_of_names(ServerId target, uint64_t after_s
   std::vector<Job> found;
   while (step(find)) found.push_back(job_of(find));
   return found;
+}
+
+uint64_t CatalogueStore::oldest_meta_version() {
+  auto find = db_->statement("SELECT min(meta_version) FROM jobs WHERE meta_version > 0");
+  return step(find) && !find.column_is_null(0) ? find.column_uint64(0) : 0;
 }
 
 int64_t CatalogueStore::oldest_job_us(ServerId target) {

@@ -71,6 +71,7 @@ class CatalogueStore {
   std::map<std::string, std::string> retired_stores;  // Store id -> the name it had.
   std::map<FileId, uint8_t> durabilities;             // Of folders: wire::Durability, where it was set.
   std::set<ServerId> unfilled;                        // Lost what they had confirmed, and were not in sync since.
+  std::map<FileId, LostVersion> lost;                 // put_lost() and erase_lost() change it.
   std::map<ServerId, HintTotals> hint_totals;
   std::map<ServerId, Lag> lags;                       // Without oldest_us.
 
@@ -98,6 +99,8 @@ class CatalogueStore {
   void bury_node(const Node& node, const DeletedFile& deleted);
   // As it was, counted again; with it goes what bury_node() noted.
   std::optional<Node> dig_up_node(FileId id);
+  std::string deleted_path(FileId id);
+  std::optional<Node> buried_node(FileId id);
   // The last one deleted under that path.
   std::optional<DeletedFile> deleted_at(std::string_view path);
   // Newest first, behind (after_us, after_id) if that is not (0, 0); of `owner` unless empty.
@@ -113,10 +116,15 @@ class CatalogueStore {
   std::vector<Job> jobs(ServerId target, uint64_t after_sequence, uint32_t limit);
   std::vector<Job> jobs_of_names(ServerId target, uint64_t after_sequence, uint32_t limit);
   int64_t oldest_job_us(ServerId target);
+  // The smallest one that some server lacks; none: 0.
+  uint64_t oldest_meta_version();
   void put_job(const std::optional<Job>& old, const Job& job);
   void erase_job(const Job& job);
   // Every version job of the target starts from nothing again.
   void restart_jobs(ServerId target);
+
+  void put_lost(FileId file, const LostVersion& lost);
+  void erase_lost(FileId file);
 
   // catalogue_store_hints.cc
   void set_durability(FileId folder, uint8_t durability);  // 0: not set any more.
@@ -160,6 +168,7 @@ class CatalogueStore {
   void count_job(const Job& job, int by);
   void count_hint(const Hint& hint, int by);
   Status load_durability();
+  void load_lost();
 
   std::unique_ptr<SqliteDb> db_;
   PeopleStore people_;

@@ -77,6 +77,7 @@ struct Server {
   bool replaced = false;        // An empty store may come under this name.
   Lsn announced_lsn = kNoLsn;   // Of the store id; everything up to here was announced.
   Lsn confirmed_lsn = kNoLsn;   // Of the store id; it said that its log was durable up to here.
+  bool unannounced = false;     // It failed as acting primary: its disk may have what nobody has heard of.
   bool operator==(const Server&) const = default;
 };
 
@@ -90,6 +91,12 @@ struct Pair {
   uint64_t files = 0;             // Announced ones, and their bytes.
   uint64_t bytes = 0;
   ServerId preferred = kNoServer;  // Who is to act whenever it can: none said is the home primary.
+  // The last disk that was given up with what nobody had heard of: whose, when, and under which epoch the
+  // other half wrote on, if it did. Empty: none.
+  std::string lost_disk;
+  int64_t lost_us = 0;
+  Epoch lost_before = kNoEpoch;
+  uint64_t objects_before = 0;    // How many objects had been made when `epoch` began: their ids are below.
 
   bool operator==(const Pair&) const = default;
   ServerId other_half(ServerId server) const { return server == home ? backup : home; }
@@ -133,6 +140,14 @@ struct HintTotals {
   uint64_t bytes = 0;
   uint64_t sync_hints = 0;
   uint64_t sync_bytes = 0;
+};
+
+// The newest version of a file, which was on a lost disk only. Until the next is announced.
+struct LostVersion {
+  PairId pair = kNoPair;
+  Version version;
+  std::string server;
+  int64_t time_us = 0;
 };
 
 struct Lag {

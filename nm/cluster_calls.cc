@@ -1,9 +1,14 @@
 #include "nm/cluster_calls.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "common/base/log.h"
+#include "common/base/path.h"
 #include "nm/catalogue_db.h"
 #include "nm/failover_driver.h"
+#include "nm/lost_versions.h"
 #include "nm/namespace_calls.h"
 #include "nm/replication_worker.h"
 #include "nm/server_calls.h"
@@ -12,6 +17,7 @@ namespace understudy {
 namespace {
 
 constexpr uint32_t kEventsMax = 1000;
+constexpr int64_t kLostShownUs = int64_t{7 * 24 * 3600} * 1'000'000;
 constexpr uint64_t kDiskFullBytes = 17 << 20;  // A storage server's reserve, and a little.
 constexpr auto kLookAgain = std::chrono::milliseconds(5);
 constexpr auto kWaitMax = std::chrono::seconds(10);
@@ -90,6 +96,12 @@ wire::PairStatus ClusterCalls::pair_status(const Pair& pair) {
     status.set_bytes_at_risk(status.bytes_at_risk() + lag.bytes);
     if (const auto& why = failover_->worker(server->name)->relayed_why(); !why.empty()) status.set_relayed(why);
     status.set_oldest_at_risk_ms(std::max(status.oldest_at_risk_ms(), member->oldest_job_ms()));
+  }
+  for (const auto& [file, lost] : catalogue_->lost()) status.set_lost_files(status.lost_files() + (lost.pair == pair.id ? 1 : 0));
+  // Old news is for INFO and EVENTS.
+  if (!pair.lost_disk.empty() && catalogue_->time_us() - pair.lost_us < kLostShownUs) {
+    status.mutable_lost_disk()->set_server(pair.lost_disk);
+    status.mutable_lost_disk()->set_time_us(pair.lost_us);
   }
   if (status.members_size() < 2) {
     // Without an understudy every file is on one machine only.
@@ -243,6 +255,15 @@ Task<Result<wire::ExplainReply>> ClusterCalls::explain(wire::ExplainRequest requ
     reply.add_lines("a name: it stands in the name node's log, and in every storage server's");
     co_return reply;
   }
+  if (auto lost = catalogue_->lost().find(node->id); lost != catalogue_->lost().end()) {
+    to_wire(lost->second.version, reply.mutable_lost()->mutable_version());
+    reply.mutable_lost()->mutable_disk()->set_server(lost->second.server);
+    reply.mutable_lost()->mutable_disk()->set_time_us(lost->second.time_us);
+  }
+  if (!pair->lost_disk.empty() && node->announced.epoch < pair->lost_before) {
+    reply.mutable_lost_disk()->set_server(pair->lost_disk);
+    reply.mutable_lost_disk()->set_time_us(pair->lost_us);
+  }
   std::string acting_name;
   if (const Server* acting = catalogue_->server(pair->acting)) acting_name = acting->name;
   std::vector<std::string> members;
@@ -281,6 +302,20 @@ Task<Result<wire::ChangeReply>> ClusterCalls::replace(wire::ReplaceRequest reque
   if (links_->peer(request.server())) {
     co_return fail(Code::kConflict, request.server() + " is connected and well; stop it first if its place is to be taken");
   }
+  const Server* server = catalogue_->server(request.server());
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  const Server* other = pair == nullptr ? nullptr : catalogue_->server(pair->other_half(server->id));
+  const std::string other_name = other == nullptr ? "" : other->name;
+  // Versions that wait for the other half, and that only this one has.
+  const std::vector<Job> alone = other == nullptr ? std::vector<Job>{} : only_elsewhere(other->id);
+  const size_t known = alone.size();
+  const bool unannounced = pair != nullptr && (server->unannounced || pair->acting == server->id);
+  if (known > 0 && !request.force()) {
+    co_return fail(Code::kConflict, fmt::format("{}: its disk alone has the newest version of {}{}; start it with that disk, or give "
+                                                "them up with REPLACE {} --force",
+                                                request.server(), named(alone),
+                                                unannounced ? ", and perhaps more that it never announced" : "", request.server()));
+  }
   wire::Command command;
   *command.mutable_request() = request.request();
   command.set_user(user);
@@ -291,9 +326,48 @@ Task<Result<wire::ChangeReply>> ClusterCalls::replace(wire::ReplaceRequest reque
   event->set_text(request.server() + " is to be replaced: start it with an empty folder");
   auto outcome = co_await proposer_->propose(std::move(command));
   if (!outcome) co_return std::unexpected(outcome.error());
+  // With the acting primary here it is known at once what is lost; else with its return.
+  const Pair* now = catalogue_->pair(outcome->pair());
+  const Server* acting = now == nullptr ? nullptr : catalogue_->server(now->acting);
+  if (acting != nullptr && acting->name == other_name && failover_->monitor().serving(now->name)) {
+    Status settled = co_await settle_lost(catalogue_, proposer_, links_, other_name, request.server(), /*gone=*/true);
+    if (!settled) log_info("what is lost with the disk of " + request.server() + " is told later: " + settled.error().to_string());
+  }
   wire::ChangeReply reply;
   reply.set_raft_index(outcome->raft_index());
+  std::string text;
+  if (known > 0) text = fmt::format("the newest version of {} file{} is lost with its earlier disk: EVENTS and INFO name them", known, known == 1 ? "" : "s");
+  if (unannounced) {
+    text += text.empty() ? "" : "; ";
+    text += "what it acknowledged last, before it failed as acting primary, and had not announced yet may be lost with its earlier disk";
+  }
+  reply.set_text(text);
   co_return reply;
+}
+
+// The version jobs of a half that no hint would bring.
+std::vector<Job> ClusterCalls::only_elsewhere(ServerId half) {
+  std::vector<Job> found;
+  uint64_t after = 0;
+  while (true) {
+    auto page = catalogue_->jobs(half, after, 256);
+    if (page.empty()) return found;
+    after = page.back().sequence;
+    for (Job& job : page) {
+      if (!job.to || job.kind == JobKind::kDelete || catalogue_->held_with_hints(half, job.object, false) >= job.to) continue;
+      found.push_back(std::move(job));
+    }
+  }
+}
+
+std::string ClusterCalls::named(const std::vector<Job>& jobs) {
+  constexpr size_t kNamed = 3;
+  std::string names;
+  for (size_t i = 0; i < std::min(jobs.size(), kNamed); ++i) {
+    auto path = catalogue_->path_of(jobs[i].object);
+    names += (names.empty() ? "" : ", ") + (path ? printable(*path) : "one that is deleted");
+  }
+  return fmt::format("{} file{} ({}{})", jobs.size(), jobs.size() == 1 ? "" : "s", names, jobs.size() > kNamed ? ", ..." : "");
 }
 
 }  // namespace understudy

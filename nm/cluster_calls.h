@@ -48,6 +48,8 @@ class ClusterCalls {
   };
   // NOT_FOUND; CONFLICT: the target is not there.
   Result<PlannedMove> planned_move(const wire::MovePrimaryRequest& request) const;
+  std::vector<Job> only_elsewhere(ServerId half);
+  std::string named(const std::vector<Job>& jobs);
   wire::PairStatus pair_status(const Pair& pair);
   wire::MemberStatus member_status(const Pair& pair, const Server& server);
   // What one pair still has to bring to its other half, after its primary announced all.

@@ -13,6 +13,7 @@ constexpr auto kLookAgain = std::chrono::milliseconds(2);
 
 // How often it is worked out anew what the other half has.
 constexpr auto kReplicatedEvery = std::chrono::milliseconds(500);
+constexpr auto kNamesSettledEvery = std::chrono::seconds(1);
 
 int64_t milliseconds_of(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
@@ -217,7 +218,8 @@ Task<void> FailoverDriver::resync(Effect effect) {
   if (replaced(effect.server, incarnation)) co_return;
   Status status;
   {
-    Resync resync(env_, effect.server, catalogue_, proposer_, links_, worker(effect.server));
+    Resync resync(env_, effect.server, catalogue_, proposer_, links_,
+                  [this](const std::string& name) { return worker(name); });
     UnderWay under_way(&resyncs_, effect.server, &resync);
     status = co_await resync.run();
     const Server* target = catalogue_->server(effect.server);
@@ -414,6 +416,11 @@ wire::HeartbeatReply FailoverDriver::handle_heartbeat(const wire::HeartbeatReque
   if (answer.lease_epoch != kNoEpoch) reply.set_lease_ms(milliseconds_of(monitor_.settings().lease()));
   if (ServerLink* link = links_->find(request.server())) link->last_heartbeat = request;
   if (answer.lease_epoch != kNoEpoch) reply.set_replicated_lsn(number(replicated(request.server(), answer.lease_epoch)));
+  if (const Instant now = env_.clock.now(); now >= names_settled_at_) {
+    names_settled_ = std::max(names_settled_, catalogue_->names_settled());
+    names_settled_at_ = now + kNamesSettledEvery;
+  }
+  reply.set_names_settled(names_settled_);
   const Server* server = catalogue_->server(request.server());
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
   reply.set_may_trim(!answer.register_again && pair != nullptr && pair->acting != server->id && server->in_sync &&

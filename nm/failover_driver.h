@@ -100,6 +100,8 @@ class FailoverDriver {
     Instant at{};
     Lsn replicated{};
   };
+  uint64_t names_settled_ = 0;
+  Instant names_settled_at_{};
   std::map<std::string, Told> replicated_;
   // Over which connection each server registered last.
   struct Registered {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/chunk_list.h"
 #include "common/base/log.h"
 #include "nm/catalogue_db.h"
 #include "nm/hint_store.h"
@@ -91,27 +92,40 @@ Task<Result<std::vector<HandOff::Done>>> HandOff::bring(std::string target, std:
 
 Task<Status> HandOff::bring_chunks(std::string target, bool sync, wire::HintRecord hint) {
   const wire::VersionRecord& version = hint.version();
+  std::vector<Bytes> hashes;
+  for (const auto& chunk : version.chunks()) hashes.push_back(chunk.hash());
+  std::vector<Lsn> places;
+  for (uint64_t lsn : hint.chunk_lsns()) places.push_back(Lsn{lsn});
+  co_return co_await bring_list(std::move(target), sync, version.file_id(), std::move(hashes), std::move(places));
+}
+
+// What the target lacks of a list; what hangs under a list chunk that it has is there.
+Task<Status> HandOff::bring_list(std::string target, bool sync, uint64_t file_id, std::vector<Bytes> hashes,
+                                 std::vector<Lsn> places) {
   wire::MissingChunksRequest ask;
-  ask.set_file_id(version.file_id());
-  *ask.mutable_have() = version.parent();
-  *ask.mutable_source() = version.undo_target();
-  for (const auto& chunk : version.chunks()) ask.add_hashes(chunk.hash());
+  ask.set_file_id(file_id);
+  for (const Bytes& hash : hashes) ask.add_hashes(hash);
   auto missing = co_await call_server<wire::MissingChunksReply>(links_, target, wire::MISSING_CHUNKS, ask);
   if (!missing) co_return std::unexpected(missing.error());
   for (uint32_t index : missing->missing()) {
-    const auto at = static_cast<int>(index);
-    if (at >= hint.chunk_lsns_size() || at >= version.chunks_size() || hint.chunk_lsns(at) == 0) {
+    if (index >= hashes.size() || index >= places.size() || places[index] == kNoLsn) {
       co_return fail(Code::kNotFound, "a chunk that the target was taken to have");
     }
-    const Bytes hash = version.chunks(at).hash();
-    auto chunk = co_await store_->chunk(sync, Lsn{hint.chunk_lsns(at)}, hash);
-    if (!chunk) co_return std::unexpected(chunk.error());
+    CO_ASSIGN_OR_RETURN(auto chunk, co_await store_->chunk(sync, places[index], hashes[index]));
+    if (chunk.head.level() > 0) {
+      CO_ASSIGN_OR_RETURN(ChunkRefs refs, parse_list(chunk.bytes, chunk.head.level() - 1));
+      std::vector<Bytes> below;
+      for (const auto& ref : refs) below.push_back(Bytes(ref.hash.view()));
+      std::vector<Lsn> below_places;
+      for (uint64_t lsn : chunk.head.below()) below_places.push_back(Lsn{lsn});
+      CO_RETURN_IF_ERROR(co_await bring_list(target, sync, file_id, std::move(below), std::move(below_places)));
+    }
     wire::StoreChunkRequest store;
-    store.set_file_id(version.file_id());
-    store.set_hash(hash);
+    store.set_file_id(file_id);
+    store.set_hash(hashes[index]);
     std::shared_ptr<Peer> peer = links_->peer(target);
     if (!peer) co_return fail(Code::kUnavailable, target + " is not connected");
-    auto stored = co_await peer->call(wire::STORE_CHUNK, store.SerializeAsString(), *std::move(chunk), kServerCallTimeout);
+    auto stored = co_await peer->call(wire::STORE_CHUNK, store.SerializeAsString(), std::move(chunk.bytes), kServerCallTimeout);
     if (!stored) co_return std::unexpected(stored.error());
   }
   co_return Status{};
@@ -174,7 +188,7 @@ Task<Status> HandOff::set_aside(std::string target, std::vector<Job> jobs) {
   if (!reply) co_return std::unexpected(reply.error());
   wire::Command told;
   told.mutable_add_events();
-  for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target, file, {}, {}, &told);
+  for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target, file, {}, &told);
   if (told.events_size() == 0) co_return Status{};
   auto noted = co_await proposer_->propose(std::move(told));
   if (!noted) co_return std::unexpected(noted.error());

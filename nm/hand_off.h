@@ -55,6 +55,7 @@ class HandOff {
   };
   std::vector<Hint> chain(ServerId target, const Job& job);
   Task<Status> bring_chunks(std::string target, bool sync, wire::HintRecord hint);
+  Task<Status> bring_list(std::string target, bool sync, uint64_t file_id, std::vector<Bytes> hashes, std::vector<Lsn> places);
   Task<Status> set_aside(std::string target, std::vector<Job> jobs);
   Task<Status> end_jobs(std::string target, std::vector<Job> jobs, std::vector<Done> done);
 

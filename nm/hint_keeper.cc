@@ -8,6 +8,7 @@
 #include "nm/catalogue_db.h"
 #include "nm/failover_driver.h"
 #include "nm/hint_store.h"
+#include "nm/hinted_chunks.h"
 #include "nm/replication_worker.h"
 #include "nm/server_calls.h"
 
@@ -206,18 +207,6 @@ Task<void> HintKeeper::collect(std::string target, std::string source, Epoch epo
   }
 }
 
-Task<Result<Bytes>> HintKeeper::fetch_chunk(std::string source, uint64_t file_id, Bytes hash, wire::VersionNumber version) {
-  wire::FetchChunkRequest fetch;
-  fetch.set_file_id(file_id);
-  fetch.set_hash(std::move(hash));
-  *fetch.mutable_version() = version;
-  std::shared_ptr<Peer> peer = links_->peer(source);
-  if (!peer) co_return fail(Code::kUnavailable, source + " is not connected");
-  auto chunk = co_await peer->call(wire::FETCH_CHUNK, fetch.SerializeAsString(), {}, kServerCallTimeout);
-  if (!chunk) co_return std::unexpected(chunk.error());
-  co_return std::move(chunk->body);
-}
-
 Task<Result<uint64_t>> HintKeeper::keep(std::string target, std::string source, Epoch epoch, bool sync,
                                         std::vector<wire::VersionRecord> versions, std::vector<Lsn> lsns) {
   struct Keeping {
@@ -235,8 +224,8 @@ Task<Result<uint64_t>> HintKeeper::keep(std::string target, std::string source, 
   hints->set_epoch(number(epoch));
   hints->set_name_node(name_node_);
   hints->set_sync(sync);
-  std::map<Bytes, Lsn> chunks_here;  // Of this call.
   uint64_t budget = settings_.hint_bytes_max - std::min(settings_.hint_bytes_max, catalogue_->hint_bytes());
+  HintedChunks chunks(store_, links_, source, sync, budget);
   for (size_t i = 0; i < versions.size(); ++i) {
     wire::VersionRecord& version = versions[i];
     wire::HintRecord record;
@@ -250,21 +239,11 @@ Task<Result<uint64_t>> HintKeeper::keep(std::string target, std::string source, 
     item->set_kind(version.kind());
     item->set_time_us(version.time_us());
     uint64_t bytes = version.inline_content().size() + 256;
-    uint64_t first = UINT64_MAX;
     if (is_big(version)) {
-      for (const auto& chunk : version.chunks()) {
-        auto [at, fresh] = chunks_here.try_emplace(chunk.hash(), kNoLsn);
-        if (fresh) {
-          bytes += chunk.size();
-          if (bytes > budget) co_return fail(Code::kNoSpace, "the hints would take more than --hint-bytes");
-          auto content = co_await fetch_chunk(source, version.file_id(), chunk.hash(), version.version());
-          if (!content) co_return std::unexpected(content.error());
-          co_await store_->room(sync);
-          at->second = store_->append_chunk(sync, FileId{version.file_id()}, chunk.hash(), *std::move(content));
-        }
-        first = std::min(first, number(at->second));
-        record.add_chunk_lsns(number(at->second));
-      }
+      const uint64_t before = chunks.bytes();
+      CO_ASSIGN_OR_RETURN(auto places, co_await chunks.keep(version));
+      for (Lsn place : places) record.add_chunk_lsns(number(place));
+      bytes += chunks.bytes() - before;
     }
     if (bytes > budget) co_return fail(Code::kNoSpace, "the hints would take more than --hint-bytes");
     budget -= bytes;
@@ -272,7 +251,8 @@ Task<Result<uint64_t>> HintKeeper::keep(std::string target, std::string source, 
     *record.mutable_version() = std::move(version);
     Lsn lsn = store_->append_version(sync, std::move(record), std::move(content));
     item->set_hint_lsn(number(lsn));
-    item->set_first_lsn(std::min(first, number(lsn)));
+    // Of all that came in this call: a chunk may be an earlier version's.
+    item->set_first_lsn(std::min(number(chunks.first()), number(lsn)));
     item->set_bytes(bytes);
   }
   CO_RETURN_IF_ERROR(co_await store_->durable(sync));

@@ -49,7 +49,6 @@ class HintKeeper {
   Task<void> restore(std::string target, Incarnation incarnation);
   Task<void> look_after_pair(PairId pair, bool collecting);
   Task<void> tell(std::string target);
-  Task<Result<Bytes>> fetch_chunk(std::string source, uint64_t file_id, Bytes hash, wire::VersionNumber version);
 
   Env& env_;
   DurabilitySettings settings_;

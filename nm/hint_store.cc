@@ -34,10 +34,7 @@ Task<Status> HintStore::open_log(std::string folder, StoreId store_id, std::uniq
   co_return Status{};
 }
 
-Lsn HintStore::append_chunk(bool sync, FileId file, const Bytes& hash, Bytes chunk) {
-  wire::HintChunk head;
-  head.set_file_id(number(file));
-  head.set_hash(hash);
+Lsn HintStore::append_chunk(bool sync, wire::HintChunk head, Bytes chunk) {
   return log(sync).append({static_cast<uint32_t>(HintRecordType::kChunk), head.SerializeAsString(), std::move(chunk), {}});
 }
 
@@ -70,13 +67,13 @@ Task<Result<wire::HintRecord>> HintStore::version(bool sync, Lsn lsn) {
   co_return hint;
 }
 
-Task<Result<Bytes>> HintStore::chunk(bool sync, Lsn lsn, Bytes hash) {
+Task<Result<HintStore::Chunk>> HintStore::chunk(bool sync, Lsn lsn, Bytes hash) {
   CO_ASSIGN_OR_RETURN(LogRecord record, co_await log(sync).read(lsn, kChunkSizeMax + kSizeHint));
   wire::HintChunk head;
   if (HintRecordType{record.type} != HintRecordType::kChunk || !head.ParseFromString(record.head) || head.hash() != hash) {
     co_return fail(Code::kCorrupt, fmt::format("no such chunk at {} of the hint store", number(lsn)));
   }
-  co_return std::move(record.body);
+  co_return Chunk{std::move(head), std::move(record.body)};
 }
 
 void HintStore::trim(bool sync, Lsn first_needed) {
@@ -84,22 +81,6 @@ void HintStore::trim(bool sync, Lsn first_needed) {
   if (auto trimmed = log(sync).trim_before(before); !trimmed) {
     log_warning("old hints stay on the disk: " + trimmed.error().to_string());
   }
-}
-
-std::string describe_hint(const LogRecord& record) {
-  wire::HintChunk chunk;
-  wire::HintRecord hint;
-  if (HintRecordType{record.type} == HintRecordType::kChunk && chunk.ParseFromString(record.head)) {
-    return fmt::format("chunk of file {:016x}, {} bytes", chunk.file_id(), record.body.size());
-  }
-  if (HintRecordType{record.type} == HintRecordType::kVersion && hint.ParseFromString(record.head)) {
-    const auto& version = hint.version();
-    return fmt::format("hint for {}: file {:016x} version {}.{} parent {}.{} {} size {} chunks {}", hint.target(),
-                       version.file_id(), version.version().epoch(), version.version().counter(), version.parent().epoch(),
-                       version.parent().counter(), wire::ChangeKind_Name(version.kind()), version.size_bytes(),
-                       version.chunks_size());
-  }
-  return fmt::format("a record of type {}, unknown", record.type);
 }
 
 }  // namespace understudy

@@ -23,7 +23,7 @@ class HintStore {
 
   // The position is provisional until durable() was awaited with success after it; NO_SPACE
   // there: nothing of what was appended since counts.
-  Lsn append_chunk(bool sync, FileId file, const Bytes& hash, Bytes chunk);
+  Lsn append_chunk(bool sync, wire::HintChunk head, Bytes chunk);
   Lsn append_version(bool sync, wire::HintRecord record, Bytes inline_content);
   Task<Status> durable(bool sync);
   Task<void> room(bool sync);
@@ -32,7 +32,11 @@ class HintStore {
 
   // CORRUPT or NOT_FOUND if that is no such record.
   Task<Result<wire::HintRecord>> version(bool sync, Lsn lsn);  // Inline content in version.inline_content.
-  Task<Result<Bytes>> chunk(bool sync, Lsn lsn, Bytes hash);
+  struct Chunk {
+    wire::HintChunk head;
+    Bytes bytes;
+  };
+  Task<Result<Chunk>> chunk(bool sync, Lsn lsn, Bytes hash);
 
   // Nobody needs what stands before.
   void trim(bool sync, Lsn first_needed);
@@ -50,8 +54,5 @@ class HintStore {
   std::unique_ptr<SegmentLog> sync_;
   std::unique_ptr<SegmentLog> async_;
 };
-
-// One record in words, for `understudy inspect`.
-std::string describe_hint(const LogRecord& record);
 
 }  // namespace understudy

@@ -209,6 +209,7 @@ Task<Status> NameNode::open() {
   sync_ = std::make_unique<SyncCalls>(env_, options_.durability, me, catalogue_.get(), this, &links_, failover_.get(), hints_.get());
   names_ = std::make_unique<NamespaceCalls>(env_, catalogue_.get(), this, &links_, failover_.get(), capabilities_.get(),
                                             options_.retention, options_.durability.sync);
+  names_->set_second_copy_refusal([this](const std::string& server) { return sync_->second_copy(server).refusal(); });
   people_ = std::make_unique<PeopleCalls>(env_, catalogue_.get(), this, &links_, failover_.get(), sessions_.get());
   halves_ = std::make_unique<HalvesKeeper>(env_, options_.compare_interval, catalogue_.get(), this, &links_, failover_.get());
   cluster_ = std::make_unique<ClusterCalls>(env_, NameNodeFacts{options_.id, address_, options_.durability}, catalogue_.get(), this, &links_,

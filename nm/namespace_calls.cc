@@ -85,7 +85,8 @@ wire::Location NamespaceCalls::place_of(const Node& node) {
     // The half that is away may have been primary, and have a version that it never came
     // to announce.
     const Server* other = catalogue_->server(pair->other_half(pair->acting));
-    bool unannounced = location.pending() && other != nullptr && !other->in_sync;
+    const bool could = catalogue_->made_before(node.id, *pair);
+    bool unannounced = location.pending() && could && other != nullptr && !other->in_sync;
     location.set_newest_absent(announced || unannounced);
   }
   return location;

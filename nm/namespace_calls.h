@@ -1,6 +1,7 @@
 // What clients ask of names: locating, creating, moving, removing, listing.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "common/base/retention.h"
@@ -23,6 +24,8 @@ class NamespaceCalls {
   // All pointers outlive it.
   NamespaceCalls(Env& env, Catalogue* catalogue, Proposer* proposer, ServerLinks* links, FailoverDriver* failover,
                  Capabilities* capabilities, Retention retention, bool sync_by_default);
+  // Why an acting primary has no second holder for what is to be on two machines; empty: it has one.
+  void set_second_copy_refusal(std::function<std::string(const std::string& server)> ask) { second_copy_refusal_ = std::move(ask); }
 
   Task<Result<wire::LocateReply>> locate(wire::LocateRequest request, std::string user);
   Task<Result<wire::ChangeReply>> create_folder(wire::CreateFolderRequest request, std::string user);
@@ -52,7 +55,9 @@ class NamespaceCalls {
                                                     Instant end, bool only_unborn = false);
   Task<Result<wire::ChangeReply>> forget_unborn(uint64_t object_id, std::string user, Instant end);
   Task<Result<wire::ChangeReply>> end_undelete(uint64_t object_id, wire::RequestNumber request, std::string user,
-                                               Instant end);
+                                               Instant end, bool sync = false);
+  bool is_sync(const wire::UndeleteRequest& request);
+  std::string no_second_copy(const std::string& path);
   Task<bool> keep_deleted();
   Task<bool> end_removals();
   Task<bool> empty_trash();
@@ -69,6 +74,7 @@ class NamespaceCalls {
   Capabilities* capabilities_;
   Retention retention_;
   bool sync_by_default_;  // Of the cluster.
+  std::function<std::string(const std::string&)> second_copy_refusal_;
 };
 
 }  // namespace understudy

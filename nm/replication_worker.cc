@@ -475,6 +475,10 @@ Task<Status> ReplicationWorker::carry_chunk(std::string source, wire::FetchChunk
   wire::StoreChunkRequest store;
   store.set_file_id(about.file_id());
   store.set_hash(hash);
+  // To an acting primary only what comes back goes (nm/rescue.h).
+  const Server* server = catalogue_->server(target_);
+  const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
+  if (pair != nullptr && pair->acting == server->id) store.set_epoch(number(pair->epoch));
   auto stored = co_await to->call(wire::STORE_CHUNK, store.SerializeAsString(), std::move(chunk->body),
                                   kServerCallTimeout);
   if (!stored) co_return std::unexpected(stored.error());
@@ -505,7 +509,7 @@ Task<void> ReplicationWorker::repair(std::string source, Job job) {
     if (!reply) co_return;
     wire::Command told;
     told.mutable_add_events();
-    for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target_, file, {}, {}, &told);
+    for (const auto& file : reply->files()) add_set_aside_events(*catalogue_, target_, file, {}, &told);
     (void)co_await proposer_->propose(std::move(told));
   }
   if (!plan.job && !plan.metadata) {

@@ -2,8 +2,7 @@
 // partitions, then of files, sets aside what diverged, and queues the rest as jobs.
 // Costs what differs. A failure anywhere only means starting it again.
 //
-// What only the returning half has, of a file that did not change meanwhile, comes
-// back as the acting primary's newest version before it is set aside (a rescue).
+// What only the returning half has goes to the acting primary before it is set aside (nm/rescue.h).
 #pragma once
 
 #include <map>
@@ -14,6 +13,7 @@
 #include "common/env/task.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/proposer.h"
+#include "nm/rescue.h"
 #include "nm/server_calls.h"
 #include "nm/server_links.h"
 
@@ -35,9 +35,9 @@ struct ResyncProgress {
 
 class Resync {
  public:
-  // All pointers outlive it; `worker` is the target's.
+  // All pointers outlive it.
   Resync(Env& env, std::string target, Catalogue* catalogue, Proposer* proposer, ServerLinks* links,
-         ReplicationWorker* worker);
+         Rescue::WorkerOf worker_of);
 
   // OK: every version announced when the comparison ended is confirmed by the target.
   Task<Status> run();
@@ -48,23 +48,7 @@ class Resync {
   Task<Status> compare_partitions(std::string source, std::vector<uint32_t> partitions);
   Task<Result<std::map<uint64_t, wire::FileDigest>>> list(std::string server, std::vector<uint32_t> partitions);
   Task<Status> settle(wire::SetAsideRequest aside, std::map<uint64_t, wire::SetAsideDone> diverged,
-                      wire::Command jobs, std::map<uint64_t, Version> rescued);
-  // (keep, newest] of the target, behind `head` of the source: `keep`, or checkpoints of it.
-  Task<Result<Version>> rescue(std::string source, FileId file, Version keep, Version newest, Version head);
-  // What `server` has of the file in (keep, newest] changed no content.
-  Task<Result<bool>> only_checkpoints(std::string server, FileId file, Version keep, Version newest);
-  // One version's content to the acting primary, behind `expected`.
-  Task<Result<Version>> bring_checkpoint(std::string source, Node node, Version expected, wire::VersionRecord record);
-  Task<Result<Version>> bring(std::string source, Node node, Version expected, wire::VersionRecord record,
-                              bool more_follow);
-  Task<Result<uint64_t>> stage_chunks(std::string source, wire::StageRequest stage, wire::VersionNumber version,
-                                      Bytes hash, uint32_t level);
-  // The chunks of a version that only the target has, to the acting primary, as an upload.
-  Task<Result<uint64_t>> stage_all(std::string source, FileId file, uint64_t epoch, uint64_t upload_id, wire::VersionRecord record);
-  // (keep, newest] of the target also at the acting primary, beside the line, as named checkpoints.
-  Task<Status> keep_at(std::string source, FileId file, Version keep, Version newest);
-  Task<Status> end_waiting(std::string source);
-  Task<Result<bool>> holds(std::string server, FileId file, Version version);
+                      wire::Command jobs);
   Task<Status> until_jobs_done(uint64_t last_sequence);
 
   Env& env_;
@@ -75,7 +59,7 @@ class Resync {
   ServerLinks* links_;
   ReplicationWorker* worker_;
   ResyncProgress progress_;
-  KeptAs kept_as_;
+  Rescue rescue_;
 };
 
 }  // namespace understudy

@@ -1,32 +1,56 @@
 #include "nm/server_calls.h"
 
+#include "common/base/path.h"
 #include "nm/catalogue_db.h"
 
 namespace understudy {
 
+namespace {
+
+// Behind "FILE: ": what it was, and how users find it now.
+std::string fate_text(const std::string& path, bool deleted, const std::string& version, const std::string& server,
+                      const Fate* fate) {
+  const bool checkpoint = fate != nullptr && !fate->tag.empty();
+  std::string what = "version " + version;
+  if (checkpoint) what = "the checkpoint " + printable(fate->tag) + " (version " + version + ")";
+  if (fate != nullptr && fate->deletion) what = "its deletion (version " + version + ")";
+  std::string text = what + " was only on " + server + " when it failed";
+  if (fate != nullptr && fate->deletion) return text + ", and does not count any more";
+  if (fate != nullptr && fate->as) {
+    if (!checkpoint) return text + "; it came back as version " + fate->as.to_string();
+    text += "; it came back, of version " + fate->as.to_string();
+    return fate->kept_as == fate->tag ? text : text + ", as " + fate->kept_as + ": its name was taken since";
+  }
+  if (deleted) text += ", and the file was deleted since";
+  if (fate == nullptr || fate->kept_as.empty()) {
+    return text + "; it is set aside there: LISTCHECKPOINTS " + path + ", or READ " + path + " --version " + version;
+  }
+  text += deleted ? "; UNDELETE " + path + " brings it back with the file: " : ", and the file has changed since; it is kept as a checkpoint: ";
+  return text + "VIEWCHECKPOINT " + path + " " + fate->kept_as;
+}
+
+}  // namespace
+
 void add_set_aside_events(Catalogue& catalogue, const std::string& server, const wire::SetAsideDone& file,
-                          Version rescued, const KeptAs& kept_as, wire::Command* command) {
-  auto path = catalogue.path_of(FileId{file.file_id()});
-  std::string shown = path ? *path : file.name();
+                          const Fates& fates, wire::Command* command) {
+  const FileId id{file.file_id()};
+  auto path = catalogue.path_of(id);
+  const std::string before = catalogue.deleted_path(id);
+  std::string shown = path ? *path : before.empty() ? file.name() : before;
   const Server* holder = catalogue.server(server);
   const Pair* pair = holder == nullptr ? nullptr : catalogue.pair(holder->pair);
   for (const auto& number : file.versions()) {
-    std::string version = from_wire(number).to_string();
+    auto fate = fates.find({id, from_wire(number)});
+    const bool came = fate != fates.end() && fate->second.as;
     auto* event = command->add_events();
-    event->set_kind(rescued ? "rescued" : "divergent");
+    event->set_kind(came ? "rescued" : "divergent");
     event->set_server(server);
     if (pair != nullptr) event->set_pair(pair->name);
     event->set_file_id(file.file_id());
     event->set_path(shown);
     *event->mutable_version() = number;
-    std::string text = shown + ": version " + version + " was only on " + server + " when it failed; ";
-    if (auto tag = kept_as.find({FileId{file.file_id()}, from_wire(number)}); tag != kept_as.end()) {
-      text += "it is kept as a checkpoint: VIEWCHECKPOINT " + shown + " " + tag->second;
-    } else {
-      text += "it is kept there: READ " + shown + " --version " + version;
-    }
-    if (rescued) text += "; its newest content came back as version " + rescued.to_string();
-    event->set_text(std::move(text));
+    event->set_text(shown + ": " + fate_text(printable(shown), !path, from_wire(number).to_string(), server,
+                                             fate == fates.end() ? nullptr : &fate->second));
   }
 }
 

@@ -57,13 +57,18 @@ inline HalfView half_view(const wire::MemberStatReply& s) {
   return half;
 }
 
-// Under which checkpoint's name a diverged version is kept on both halves.
-using KeptAs = std::map<std::pair<FileId, Version>, std::string>;
+// What became of a version that only a failed half had.
+struct Fate {
+  Version as;           // It came back as this one of the acting primary; none: it did not.
+  std::string kept_as;  // The checkpoint by which it is found; empty: none.
+  std::string tag;      // It is a checkpoint, of that name.
+  bool deletion = false;
+};
+using Fates = std::map<std::pair<FileId, Version>, Fate>;
 
-// For EVENTS: what of a file was set aside on `server`, and, if it is one, the version
-// of the acting primary as which its newest content came back.
+// For EVENTS: what of a file was set aside on `server`, and what became of it, as far as that is known.
 void add_set_aside_events(Catalogue& catalogue, const std::string& server, const wire::SetAsideDone& file,
-                          Version rescued, const KeptAs& kept_as, wire::Command* command);
+                          const Fates& fates, wire::Command* command);
 
 // The way back: what such a record tells of a node, which is its name and who may do what.
 Node node_of(const wire::NameRecord& record);

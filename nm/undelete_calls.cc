@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "common/base/path.h"
+#include "common/env/env_util.h"
 #include "nm/catalogue_db.h"
 #include "nm/failover_driver.h"
 #include "nm/namespace_calls.h"
@@ -45,13 +46,17 @@ Task<void> remove_again(Catalogue* catalogue, ServerLinks* links, Proposer* prop
 Task<Result<wire::ChangeReply>> NamespaceCalls::undelete(wire::UndeleteRequest request, std::string user) {
   while (co_await keep_deleted()) {
   }
+  const bool sync = is_sync(request);
+  if (auto refusal = sync ? no_second_copy(request.path()) : std::string(); !refusal.empty()) {
+    co_return fail(Code::kStaleEpoch, printable(request.path()) + ": durability sync cannot be had: " + refusal);
+  }
   wire::Command intent;
   *intent.mutable_request() = request.request();
   intent.set_user(user);
   intent.mutable_undelete_intent()->set_path(request.path());
   auto begun = co_await proposer_->propose(std::move(intent));
   if (!begun) co_return std::unexpected(begun.error());
-  auto reply = co_await end_undelete(begun->object_id(), request.request(), user, env_.clock.now() + kPatience);
+  auto reply = co_await end_undelete(begun->object_id(), request.request(), user, env_.clock.now() + kPatience, sync);
   if (!reply && reply.error().code == Code::kNotFound) {
     co_return fail(Code::kNotFound, printable(request.path()) + ": " + reply.error().message);
   }
@@ -59,7 +64,7 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::undelete(wire::UndeleteRequest r
 }
 
 Task<Result<wire::ChangeReply>> NamespaceCalls::end_undelete(uint64_t object_id, wire::RequestNumber request,
-                                                             std::string user, Instant end) {
+                                                             std::string user, Instant end, bool sync) {
   wire::ChangeReply reply;
   reply.set_object_id(object_id);
   reply.set_count(1);
@@ -79,7 +84,13 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::end_undelete(uint64_t object_id,
       *ask.mutable_request() = request;
       ask.set_user(user);
       *ask.mutable_name() = short_name_record(*catalogue_, *node);
+      ask.set_durability(sync ? wire::DURABILITY_SYNC : place_of(*node).durability());
       auto version = co_await call_server<wire::VersionReply>(links_, acting->name, wire::UNDELETE_FILE, ask);
+      if (version) {
+        *reply.mutable_version() = version->version();
+        reply.set_durability(version->durability());
+        reply.set_second_holder(version->second_holder());
+      }
       const bool gone = !version && version.error().code == Code::kNotFound;
       const auto after = catalogue_->node(FileId{object_id});
       if (version && (!after || after->state == NodeState::kDeleting)) {
@@ -107,6 +118,22 @@ Task<Result<wire::ChangeReply>> NamespaceCalls::end_undelete(uint64_t object_id,
   failover_->wake_workers();
   if (auto path = catalogue_->path_of(FileId{object_id})) reply.set_path(*path);
   co_return reply;
+}
+
+// That of the folder, or what was asked for.
+bool NamespaceCalls::is_sync(const wire::UndeleteRequest& request) {
+  if (request.durability() == wire::DURABILITY_SYNC) return true;
+  auto folder = catalogue_->find(folder_of(request.path()));
+  return folder && place_of(*folder).durability() == wire::DURABILITY_SYNC;
+}
+
+// Why the file of that path cannot be written on two machines now; empty: it can, or there is none.
+std::string NamespaceCalls::no_second_copy(const std::string& path) {
+  auto deleted = catalogue_->deleted_at(path);
+  auto node = deleted ? catalogue_->deleted_node(deleted->id) : std::nullopt;
+  const Pair* pair = node ? catalogue_->pair(node->pair) : nullptr;
+  const Server* acting = pair == nullptr ? nullptr : catalogue_->server(pair->acting);
+  return acting == nullptr || !second_copy_refusal_ ? "" : second_copy_refusal_(acting->name);
 }
 
 Result<wire::ListDeletedReply> NamespaceCalls::list_deleted(const wire::ListDeletedRequest& request,

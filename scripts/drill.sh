@@ -72,7 +72,7 @@ until_true() {
 pid_of() { cat "$cluster/$1/pid"; }
 understudy() {
   case $1 in
-    up | down) "$bin/understudy" "$1" --data "$cluster" ;;
+    up | down) "$bin/understudy" "$1" --data "$cluster" "${@:2}" ;;
     *) "$bin/understudy" --data "$cluster" "$@" ;;
   esac
 }

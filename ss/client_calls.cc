@@ -216,20 +216,21 @@ Task<Result<Reply>> ClientCalls::put(wire::PutRequest request, Asker asker, Byte
                 .exclusive = request.exclusive(),
                 .expected = from_wire(request.expected()),
                 .sync = request.durability() == wire::DURABILITY_SYNC};
-  const bool more_follow = asker.name_node && request.more_follow();
+  change.more_follow = asker.name_node && request.more_follow();
   // What comes back from the half that alone had it stays what it was.
   if (auto kind = request.brought().kind();
-      asker.name_node && (kind == wire::CHANGE_UNDO || kind == wire::CHANGE_REVERT || kind == wire::CHANGE_APPEND)) {
+      asker.name_node && (kind == wire::CHANGE_UNDO || kind == wire::CHANGE_REVERT || kind == wire::CHANGE_APPEND ||
+                          kind == wire::CHANGE_EDIT)) {
     change.kind = kind;
     change.undo_target = from_wire(request.brought().undo_target());
     change.tag = std::move(*request.mutable_brought()->mutable_tag());
+    change.edit_record = std::move(*request.mutable_brought()->mutable_edit_record());
   }
   const Asked asked(change);
-  if (more_follow) {
-    state_->hidden_until[asked.file] = state_->env.clock.now() + ServerState::kHiddenMax;
-  }
-  auto done = co_await carried(asked, perform_put(std::move(change), std::move(body)));
-  if (!more_follow) state_->hidden_until.erase(asked.file);
+  const bool by_chunks = asker.name_node && request.brought().chunks_size() > 0;
+  auto putting = by_chunks ? take_back(std::move(change), std::move(*request.mutable_brought()))
+                           : perform_put(std::move(change), std::move(body));
+  auto done = co_await carried(asked, std::move(putting));
   co_return version_reply(*state_, of_asker(std::move(done), asker.user));
 }
 
@@ -241,6 +242,17 @@ Task<Result<VersionInfo>> ClientCalls::perform_put(Change change, Bytes content)
   CO_RETURN_IF_ERROR(state_->guard.still_counts(file, change.access_generation));
   CO_RETURN_IF_ERROR(may_replace(change));
   CO_ASSIGN_OR_RETURN(VersionInfo done, co_await state_->store->put(std::move(change), std::move(content)));
+  CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
+  co_return done;
+}
+
+Task<Result<VersionInfo>> ClientCalls::take_back(Change change, wire::Brought brought) {
+  FileId file = change.file;
+  Epoch epoch = change.epoch;
+  FileGates::Hold hold;
+  if (!state_->gates.try_share(file, hold)) hold = co_await state_->gates.share(file);
+  CO_RETURN_IF_ERROR(may_replace(change));
+  CO_ASSIGN_OR_RETURN(VersionInfo done, co_await state_->store->take_back(std::move(change), std::move(brought)));
   CO_RETURN_IF_ERROR(state_->fence.check_acknowledge(epoch, state_->env.clock.now()));
   co_return done;
 }
@@ -314,7 +326,6 @@ Task<Result<Reply>> ClientCalls::commit(wire::CommitRequest request, Asker asker
                 .sync = request.durability() == wire::DURABILITY_SYNC};
   const Asked asked(change);
   auto done = co_await carried(asked, perform_commit(std::move(change), std::move(request)));
-  state_->hidden_until.erase(asked.file);
   co_return version_reply(*state_, of_asker(std::move(done), asker.user));
 }
 
@@ -365,11 +376,12 @@ Task<Result<char>> ClientCalls::first_byte(FileId file, ChunkRefInfo chunk) {
 // ---- Reads ------------------------------------------------------------------------
 
 Result<VersionInfo> ClientCalls::newest(FileId file, Version at_least) const {
-  if (auto hidden = state_->hidden_until.find(file);
-      hidden != state_->hidden_until.end() && state_->env.clock.now() < hidden->second) {
+  auto head = state_->store->info(file, {});
+  // An older content with a newer number than what a session saw.
+  if (head && head->more_follow &&
+      state_->env.clock.wall().time_since_epoch().count() < head->time_us + ServerState::kHiddenMaxUs) {
     return fail(Code::kUnavailable, "a newer version is being brought back; try again");
   }
-  auto head = state_->store->info(file, {});
   if (auto readable = state_->sync_writes->readable(file); head && readable && *readable != head->version) {
     // The newest is on this machine only so far, and was to be on two.
     if (!*readable) return fail(Code::kNotFound, "the file has no version yet");

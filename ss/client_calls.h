@@ -96,6 +96,7 @@ class ClientCalls : public PeerHandler {
   Task<Result<VersionInfo>> carried(Asked asked, Task<Result<VersionInfo>> change);
   // What runs in the ChangeTable.
   Task<Result<VersionInfo>> perform_put(Change change, Bytes content);
+  Task<Result<VersionInfo>> take_back(Change change, wire::Brought brought);
   Task<Result<VersionInfo>> perform_append(Change change, Bytes content);
   Task<Result<VersionInfo>> perform_commit(Change change, wire::CommitRequest request);
   Task<Result<VersionInfo>> perform_undo(Change change);  // Or a REVERT.

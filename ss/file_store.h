@@ -56,6 +56,7 @@ struct Change {
   std::string tag;         // Of a CHECKPOINT or REVERT.
   Version undo_target;     // The engine fills it in.
   bool sync = false;       // Its writer is promised two machines.
+  bool more_follow = false;  // Of what comes back from the other half, a newer one is yet to follow.
 };
 
 struct VersionInfo {
@@ -68,6 +69,7 @@ struct VersionInfo {
   uint32_t mode = 0;
   int64_t modified_us = 0;
   bool sync = false;         // It was written with sync durability.
+  bool more_follow = false;  // As in Change.
   std::string second_holder;  // Of a change that was carried to one (ss/sync_writes.h).
   // info() only: the newest record of the file, which may be a checkpoint of this
   // version; the time of the file's first version; how many are kept.
@@ -137,6 +139,10 @@ class FileStore {
   // A version of chunks that are pinned or belong to the file; behind the newest version if `append`.
   virtual Task<Result<VersionInfo>> commit(Change change, ChunkRefs chunks, bool append) = 0;
 
+  // A version of the content that is named by its chunks (`brought.chunks`), which were stored before.
+  // UNAVAILABLE: they are not here any more.
+  virtual Task<Result<VersionInfo>> take_back(Change change, wire::Brought brought) = 0;
+
   // The answer that this request got (or is getting durable), if it is in the file's line of versions.
   virtual std::optional<VersionInfo> answered(FileId file, RequestId request) = 0;
 
@@ -173,6 +179,8 @@ class FileStore {
   // Up to `replicated` the other half has everything of this log; up to `announced` the name
   // node knows of it. What retention takes needs the one, deletions the other.
   virtual void may_trim(Lsn replicated, Lsn announced) = 0;
+  // Every server of the cluster has all changes of names up to that Raft index.
+  virtual void names_settled(uint64_t upto) = 0;
   virtual wire::SpaceReport space() = 0;
 
   // ---- Announcing
@@ -192,6 +200,8 @@ class FileStore {
   virtual Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) = 0;
   // Versions that diverged on the other half, beside the line of the head; what is known already stays.
   virtual Task<Result<wire::KeepAsideReply>> keep_aside(wire::KeepAsideRequest request) = 0;
+  // Versions that were set aside and did not come back as newer ones, by file.
+  virtual Result<wire::ListAsideReply> list_aside(const wire::ListAsideRequest& request) = 0;
   virtual Result<wire::MemberStatReply> member_stat(FileId file) = 0;
   // Every name there is, for rebuilding a name node.
   virtual Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) = 0;

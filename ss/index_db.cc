@@ -9,7 +9,7 @@
 namespace understudy {
 namespace {
 
-constexpr std::string_view kIndexFormat = "3";
+constexpr std::string_view kIndexFormat = "4";
 constexpr std::string_view kStatePrefix = "state.";
 
 // lsn is the position of a record in the log. flags: index_rows.h. dead.bucket: index_space.cc.
@@ -28,6 +28,7 @@ CREATE INDEX IF NOT EXISTS changes_sync ON changes(lsn) WHERE flags & 16;
 CREATE TABLE IF NOT EXISTS objects(id INTEGER PRIMARY KEY, kind INTEGER, meta_version INTEGER,
   name_lsn INTEGER, created_us INTEGER, versions INTEGER, head_lsn INTEGER);
 CREATE INDEX IF NOT EXISTS objects_past ON objects(id) WHERE versions > 1;
+CREATE INDEX IF NOT EXISTS objects_removed ON objects(meta_version) WHERE kind = 0;
 CREATE TABLE IF NOT EXISTS aside(file_id INTEGER, epoch INTEGER, counter INTEGER,
   PRIMARY KEY(file_id, epoch, counter)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoints(file_id INTEGER, tag TEXT, lsn INTEGER,
@@ -55,9 +56,10 @@ ObjectRow object_of(const SqliteStatement& row) {
   "LEFT JOIN changes c ON c.lsn = o.head_lsn "
 
 // Whether a half that lacks this object lacks anything: a file's name alone is
-// nothing, for a file whose only versions were set aside has no more than that.
+// nothing, for a file whose only versions were set aside has no more than that. That a
+// folder was removed is a job of the name node's.
 bool counts_in_digest(const ObjectRow& object) {
-  return object.head || (object.kind != wire::KIND_FILE && object.meta_version != 0);
+  return object.head || (object.kind != wire::KIND_FILE && object.kind != wire::KIND_NONE && object.meta_version != 0);
 }
 
 uint64_t digest_of(const ObjectRow& object) {
@@ -179,7 +181,7 @@ Status IndexDb::apply_version(const VersionRow& row) {
           .bind(row.request.sequence)
           .bind(row.kind)
           .bind((row.originated ? kOriginated : 0) | (row.aside ? kAside : 0) | (row.trimmed ? kTrimmed : 0) |
-                (row.sync ? kSync : 0))
+                (row.sync ? kSync : 0) | (row.more_follow ? kMoreFollow : 0))
           .bind(row.size_bytes)
           .bind(row.new_bytes)
           .bind_text(row.user)
@@ -448,7 +450,25 @@ Result<std::vector<VersionRow>> IndexDb::recovered(FileId file) {
     ASSIGN_OR_RETURN(bool found, find.step());
     if (!found) return all;
     VersionRow row = change_of(find);
-    if (!row.checkpoint() && !row.deleted()) all.push_back(std::move(row));
+    if (!row.deleted()) all.push_back(std::move(row));
+  }
+}
+
+Result<std::vector<std::pair<FileId, Version>>> IndexDb::recovered_behind(FileId after, size_t count_max) {
+  std::vector<std::pair<FileId, Version>> all;
+  auto find = db_->statement(
+      "SELECT a.file_id, a.epoch, a.counter FROM aside a JOIN changes c ON c.file_id = a.file_id AND c.epoch = a.epoch AND "
+      "c.counter = a.counter WHERE a.file_id > ?1 AND c.flags & 4 = 0 AND c.kind <> ?2 "
+      "ORDER BY a.file_id, a.epoch, a.counter");
+  // As a signed number, which is how SQLite sorts them, nothing is below this one.
+  find.bind(after == kNoFile ? uint64_t{1} << 63 : number(after)).bind(uint64_t{wire::CHANGE_DELETE});
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    const FileId file{find.column_uint64(0)};
+    // A file is told of as a whole.
+    if (all.size() >= count_max && file != all.back().first) return all;
+    all.push_back({file, {Epoch{find.column_uint64(1)}, find.column_uint64(2)}});
   }
 }
 

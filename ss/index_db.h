@@ -82,6 +82,8 @@ class IndexDb {
   Result<std::vector<VersionRow>> recovered(FileId file);
   // Where the newest record of that chunk of that file stands.
   Result<std::optional<ChunkRow>> chunk(FileId file, const ChunkHash& hash);
+  // Of all files behind `after` (kNoFile: from the beginning), in an order of the index's own.
+  Result<std::vector<std::pair<FileId, Version>>> recovered_behind(FileId after, size_t count_max);
   // The records of the tags in the file's line, with their tags, oldest first; with a tag only that one.
   Result<std::vector<VersionRow>> checkpoints(FileId file, std::string_view tag);
   // Originated versions that were not set aside, from `from` on, in log order.
@@ -94,6 +96,8 @@ class IndexDb {
   // All objects in an order of the index's own, behind `after` unless from the start.
   Result<std::vector<ObjectRow>> objects(bool from_start, FileId after, size_t count_max);
   // ---- Space (index_space.cc).
+  // Folders and links that were removed up to that Raft index, with their last records.
+  Result<std::vector<NameRow>> removed_names(uint64_t upto, size_t count_max);
   // All of a file, set-aside ones too, newest first by number, below `before` unless that is {}.
   Result<std::vector<VersionRow>> versions_of(FileId file, Version before, size_t count_max);
   // The newest one of the file's line below `version`: its parent, or what is left of its ancestors.
@@ -145,6 +149,7 @@ class IndexDb {
   Status apply_version(const VersionRow& row);
   Status apply_chunk(const ChunkRow& row);
   Status apply_trim(const TrimRow& trim);
+  Status forget_name(const NameRow& name);
   Status trim_version(FileId file, const TrimRow::Trimmed& trimmed);
   Status add_dead(Lsn lsn, uint64_t bytes);
   Status note_staged(FileId file);

@@ -10,6 +10,7 @@ inline constexpr uint64_t kAside = 2;
 inline constexpr uint64_t kRescued = 4;   // Set aside, and came back as a newer version.
 inline constexpr uint64_t kTrimmed = 8;
 inline constexpr uint64_t kSync = 16;     // Its writer was promised two machines.
+inline constexpr uint64_t kMoreFollow = 32;  // It came back, and a newer one was yet to.
 
 #define CHANGE_COLUMNS                                                                            \
   "c.lsn, c.end_lsn, c.file_id, c.epoch, c.counter, c.parent_epoch, c.parent_counter, c.client, " \
@@ -29,6 +30,7 @@ inline VersionRow change_of(const SqliteStatement& row, int at = 0) {
   change.originated = row.column_uint64(at + 10) & kOriginated;
   change.aside = row.column_uint64(at + 10) & kAside;
   change.sync = row.column_uint64(at + 10) & kSync;
+  change.more_follow = row.column_uint64(at + 10) & kMoreFollow;
   change.trimmed = row.column_uint64(at + 10) & kTrimmed;
   change.size_bytes = row.column_uint64(at + 11);
   change.new_bytes = row.column_uint64(at + 12);

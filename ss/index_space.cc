@@ -79,7 +79,27 @@ Result<std::vector<FileId>> IndexDb::files_with_past(std::optional<FileId> after
   }
 }
 
+Status IndexDb::forget_name(const NameRow& name) {
+  ASSIGN_OR_RETURN(auto known, object(name.object));
+  if (!known || known->head || known->name_lsn > name.lsn) return {};
+  count(*known, -1);
+  return db_->statement("DELETE FROM objects WHERE id = ?1").bind(number(name.object)).run();
+}
+
+Result<std::vector<NameRow>> IndexDb::removed_names(uint64_t upto, size_t count_max) {
+  std::vector<NameRow> all;
+  auto find = db_->statement("SELECT id, name_lsn, meta_version FROM objects WHERE kind = 0 AND meta_version <= ?1 AND "
+                             "meta_version > 0 AND head_lsn IS NULL LIMIT ?2");
+  find.bind(upto).bind(count_max);
+  while (true) {
+    ASSIGN_OR_RETURN(bool found, find.step());
+    if (!found) return all;
+    all.push_back({Lsn{find.column_uint64(1)}, FileId{find.column_uint64(0)}, 0, find.column_uint64(2)});
+  }
+}
+
 Status IndexDb::apply_trim(const TrimRow& trim) {
+  for (const auto& name : trim.names) RETURN_IF_ERROR(forget_name(name));
   for (const auto& trimmed : trim.versions) RETURN_IF_ERROR(trim_version(trim.file, trimmed));
   // What they named may belong to nobody now.
   if (!trim.versions.empty()) {

@@ -281,6 +281,7 @@ Task<void> NameNodeLink::heartbeat(Peer* peer) {
   const Lsn announced = announcer_->confirmed();
   const bool acting = reply->lease_epoch() != 0;
   state_->store->may_trim(acting ? Lsn{reply->replicated_lsn()} : reply->may_trim() ? Lsn{UINT64_MAX} : kNoLsn, announced);
+  state_->store->names_settled(reply->names_settled());
   auto& fence = state_->fence;
   fence.grant(Epoch{reply->lease_epoch()}, sent + std::chrono::milliseconds(reply->lease_ms()));
   if (reply->lease_epoch() != 0 || fence.serving() == kNoEpoch || fence.lease_live(state_->env.clock.now())) {

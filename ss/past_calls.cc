@@ -85,7 +85,6 @@ Task<Result<Reply>> ClientCalls::checkpoint(wire::CheckpointRequest request, Ask
                 .sync = request.durability() == wire::DURABILITY_SYNC};
   const Asked asked(change);
   auto done = co_await carried(asked, perform_checkpoint(std::move(change)));
-  state_->hidden_until.erase(asked.file);
   co_return version_reply(*state_, done);
 }
 

@@ -75,6 +75,7 @@ VersionRow version_row(const wire::LocalVersion& local) {
   row.aside = local.aside();
   row.sync = version.durability() == wire::DURABILITY_SYNC;
   row.trimmed = version.trimmed();
+  row.more_follow = version.more_follow();
   row.size_bytes = version.size_bytes();
   row.new_bytes = local.new_bytes();
   row.user = version.user();
@@ -95,6 +96,7 @@ TrimRow trim_row(const wire::TrimRecord& record) {
     ChunkRow chunk{Lsn{freed.lsn()}, row.file, {}, freed.size()};
     if (parse_chunk_hash(freed.hash(), chunk.hash)) row.chunks.push_back(chunk);
   }
+  for (const auto& name : record.names()) row.names.push_back({Lsn{name.lsn()}, FileId{name.object_id()}});
   return row;
 }
 

@@ -47,6 +47,7 @@ struct VersionRow {
   bool aside = false;    // Was set aside, or is kept here only beside the line.
   bool sync = false;     // Its writer was promised two machines.
   bool trimmed = false;  // Its content is gone.
+  bool more_follow = false;  // It came back, and a newer one was yet to.
   uint64_t size_bytes = 0;
   uint64_t new_bytes = 0;  // About what a half that has the parent lacks.
   std::string user;
@@ -87,6 +88,7 @@ struct TrimRow {
   FileId file = kNoFile;
   std::vector<Trimmed> versions;
   std::vector<ChunkRow> chunks;
+  std::vector<NameRow> names;  // Of removed folders and links: their last records.
 };
 struct EpochRow {
   Epoch epoch = kNoEpoch;

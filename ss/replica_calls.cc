@@ -61,6 +61,11 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
       if (request.file_id() != 0) file = FileId{request.file_id()};
       return at_once(Result<wire::LocksReply>(state_->edits.list(file)));
     }
+    case wire::LIST_ASIDE: {
+      wire::ListAsideRequest request;
+      if (!request.ParseFromString(message)) return refuse_damaged();
+      return at_once(store->list_aside(request));
+    }
     case wire::BREAK_LOCK: return with<wire::BreakLockRequest>(this, &ReplicaCalls::break_lock, message);
     case wire::PUT: {
       wire::PutRequest request;
@@ -68,14 +73,7 @@ Task<Result<Reply>> ReplicaCalls::handle(Peer* peer, uint16_t type, Bytes messag
       state_->edits.give_way(FileId{request.file_id()});
       return clients_->handle_own(peer, type, std::move(message), std::move(body));
     }
-    case wire::COMMIT: {
-      wire::CommitRequest request;
-      if (!request.ParseFromString(message)) return refuse_damaged();
-      state_->edits.give_way(FileId{request.file_id()});
-      return clients_->handle_own(peer, type, std::move(message), std::move(body));
-    }
-    case wire::CHECKPOINT:
-    case wire::STAGE: return clients_->handle_own(peer, type, std::move(message), std::move(body));
+    case wire::CHECKPOINT: return clients_->handle_own(peer, type, std::move(message), std::move(body));
     default: return refuse(Code::kInvalid, "a storage server does not know this call; is one side newer?");
   }
 }
@@ -188,7 +186,8 @@ Task<Result<Reply>> ReplicaCalls::keep_aside(wire::KeepAsideRequest request) {
 }
 
 Task<Result<Reply>> ReplicaCalls::store_chunk(wire::StoreChunkRequest request, Bytes body) {
-  if (state_->fence.lease_live(state_->env.clock.now())) {
+  const bool as_primary = request.epoch() != 0 && Epoch{request.epoch()} == state_->fence.serving();
+  if (!as_primary && state_->fence.lease_live(state_->env.clock.now())) {
     co_return fail(Code::kStaleEpoch, "this server is the acting primary; it takes no chunks");
   }
   ChunkHash hash;
@@ -241,10 +240,12 @@ Task<Result<Reply>> ReplicaCalls::undelete_file(wire::UndeleteFileRequest reques
                 .request = from_wire(request.request()),
                 .kind = wire::CHANGE_UNDELETE,
                 .user = std::move(*request.mutable_user()),
-                .name = std::move(*request.mutable_name())};
+                .name = std::move(*request.mutable_name()),
+                .sync = request.durability() == wire::DURABILITY_SYNC};
   FileId file = change.file;
   RequestId id = change.request;
-  auto done = co_await state_->changes.run(file, id, perform_undelete(std::move(change)));
+  auto carrying = state_->sync_writes->carry(file, change.epoch, change.sync, perform_undelete(std::move(change)));
+  auto done = co_await state_->changes.run(file, id, std::move(carrying));
   co_return version_reply(*state_, done);
 }
 

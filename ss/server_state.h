@@ -97,10 +97,9 @@ struct ServerState {
   static constexpr size_t kRememberedMax = 1 << 16;
   std::unordered_map<FileId, Access> accesses;  // Never iterated; emptied when full.
 
-  // Files of which the name node brings versions back, oldest first: none of them is
-  // read before the newest has come, or whoever brings them is gone.
-  static constexpr Duration kHiddenMax = std::chrono::seconds(2);
-  std::unordered_map<FileId, Instant> hidden_until;  // Never iterated.
+  // Of versions that the name node brings back, oldest first, none is read before the newest has come, or
+  // whoever brings them is gone for so long.
+  static constexpr int64_t kHiddenMaxUs = 30'000'000;
 
   std::string cluster_id;
   std::string pair;     // As the name node says,

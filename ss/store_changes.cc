@@ -76,6 +76,7 @@ Result<StoredVersionRef> StoreEngine::append_change(const Change& change, const 
   record.set_edit_record(change.edit_record);
   record.set_tag(change.tag);
   if (change.sync) record.set_durability(wire::DURABILITY_SYNC);
+  record.set_more_follow(change.more_follow);
   if (change.undo_target) *record.mutable_undo_target() = version_to_wire(change.undo_target);
 
   if (change.edit_record.size() > (1 << 20)) return fail(Code::kInvalid, name_of(change.file) + ": an edit record too long");
@@ -127,7 +128,7 @@ Task<Result<VersionInfo>> StoreEngine::finish(StoredVersionRef version) {
   const auto& record = version->record();
   VersionInfo info{version->version(), version->parent(), version->end,  record.size_bytes(),
                    record.time_us(),   record.user(),     record.mode(), record.modified_us(),
-                   record.durability() == wire::DURABILITY_SYNC};
+                   record.durability() == wire::DURABILITY_SYNC, record.more_follow()};
   co_return info;
 }
 

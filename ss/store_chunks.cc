@@ -309,6 +309,7 @@ Status StoreEngine::append_content(FileId file, Content& content, wire::VersionR
     *record.mutable_chunks() = content.same->record().chunks();
     record.set_list_level(content.same->list_level());
     record.set_size_bytes(content.same->record().size_bytes());
+    *new_bytes = content.new_bytes;
     return {};
   }
   uint64_t size = content.spine_bytes + content.inline_content.size();

@@ -131,6 +131,16 @@ bool StoreEngine::packed_since(Lsn lsn, Lsn trimmed_at, SegmentRun run) const {
   return above != packings_.begin() && std::prev(above)->second > trimmed_at;
 }
 
+// Whether all that stands up to `upto`, wherever that is, was packed since `forgotten_at`, or is just being packed.
+bool StoreEngine::all_packed_since(Lsn upto, Lsn forgotten_at, SegmentRun run) const {
+  for (const auto& [base, packed_at] : packings_) {
+    if (base > upto) return true;
+    if (base >= run.base && base < run.end) continue;
+    if (packed_at <= forgotten_at) return false;
+  }
+  return true;
+}
+
 Result<bool> StoreEngine::stays(LogRecord& record, SegmentRun run) {
   ASSIGN_OR_RETURN(IndexRecord decoded, decode_index_record(record));
   if (auto* version = std::get_if<VersionRow>(&decoded.row)) {
@@ -163,6 +173,9 @@ Result<bool> StoreEngine::stays(LogRecord& record, SegmentRun run) {
     }
     for (const auto& chunk : trim->chunks) {
       if (!packed_since(chunk.lsn, record.lsn, run)) return true;
+    }
+    for (const auto& name : trim->names) {
+      if (!all_packed_since(name.lsn, record.lsn, run)) return true;
     }
     return false;
   }

@@ -53,6 +53,7 @@ class StoreEngine final : public FileStore {
   Task<Result<ChunkRefInfo>> stage(FileId file, Bytes content) override;
   void unpin(FileId file, const ChunkRefs& chunks) override;
   Task<Result<VersionInfo>> commit(Change change, ChunkRefs chunks, bool append) override;
+  Task<Result<VersionInfo>> take_back(Change change, wire::Brought brought) override;
   std::optional<VersionInfo> answered(FileId file, RequestId request) override;
 
   Result<VersionInfo> info(FileId file, Version version) override;
@@ -69,6 +70,7 @@ class StoreEngine final : public FileStore {
   Result<Version> content_version(FileId file, Version version) override;
   void set_retention(Retention retention) override;
   void may_trim(Lsn replicated, Lsn announced) override;
+  void names_settled(uint64_t upto) override { names_settled_ = upto; }
   wire::SpaceReport space() override;
 
   AnnounceBatch announceable(Lsn from, size_t items_max) override;
@@ -83,6 +85,7 @@ class StoreEngine final : public FileStore {
   Task<Result<wire::ListPartitionReply>> list_partition(wire::ListPartitionRequest request) override;
   Task<Result<wire::SetAsideReply>> set_aside(wire::SetAsideRequest request) override;
   Task<Result<wire::KeepAsideReply>> keep_aside(wire::KeepAsideRequest request) override;
+  Result<wire::ListAsideReply> list_aside(const wire::ListAsideRequest& request) override;
   Result<wire::MemberStatReply> member_stat(FileId file) override;
   Task<Result<wire::ListObjectsReply>> list_objects(wire::ListObjectsRequest request) override;
 
@@ -212,6 +215,7 @@ class StoreEngine final : public FileStore {
   bool is_read(FileId file, Version version) const;
   Task<void> keep_trimmed();
   Task<Status> trim_some();
+  Task<Status> forget_names();
   Result<std::vector<PastVersion>> past_of(const std::vector<VersionRow>& rows);
   Task<Status> look_at(FileId file, Held* held);
   Task<Status> trim_versions(FileId file, Held* held);
@@ -229,6 +233,7 @@ class StoreEngine final : public FileStore {
   Task<Status> compact_one();
   Task<Status> compact_run(SegmentRun run, uint64_t bytes_before, uint64_t bytes_per_second);
   Task<Status> note_packings();
+  bool all_packed_since(Lsn upto, Lsn forgotten_at, SegmentRun run) const;
   bool packed_since(Lsn lsn, Lsn trimmed_at, SegmentRun run) const;
   Result<bool> stays(LogRecord& record, SegmentRun run);
 
@@ -292,21 +297,25 @@ class StoreEngine final : public FileStore {
   Task<Status> say_aside(FileId file, StoredVersionRef keep, std::vector<Version> versions, bool rescued);
 
   // store_replica.cc
-  Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, bool for_repair, uint64_t bytes_max,
-                                              uint64_t* bytes_used);
-  // The last two parameters outlive the task.
-  Task<Result<wire::FetchedFile::Outcome>> fetch_line(Version from, VersionRow to, uint64_t bytes_max,
-                                                      wire::FetchedFile* fetched, uint64_t* bytes_used);
-  Task<Result<wire::FetchedFile::Outcome>> fetch_back(Version from, VersionRow to, bool for_repair, uint64_t bytes_max,
-                                                      wire::FetchedFile* fetched, uint64_t* bytes_used);
+  // How one FETCH is to be answered, and how much its answer has taken by now.
+  struct Fetching {
+    bool for_repair = false;
+    bool headers_only = false;
+    uint64_t bytes_max = 0;
+    uint64_t bytes_used = 0;
+  };
+  // The pointers outlive the task.
+  Task<Result<wire::FetchedFile>> fetch_file(wire::FetchItem item, Fetching* fetching);
+  Task<Result<wire::FetchedFile::Outcome>> fetch_line(Version from, VersionRow to, wire::FetchedFile* fetched, Fetching* fetching);
+  Task<Result<wire::FetchedFile::Outcome>> fetch_back(Version from, VersionRow to, wire::FetchedFile* fetched, Fetching* fetching);
   Result<bool> are_linked(Version at, const std::vector<VersionRow>& rows);
-  Task<Status> add_fetched(VersionRow row, std::optional<Version> onto, bool for_repair, wire::FetchedFile* fetched,
-                           uint64_t* bytes_used);
+  Task<Status> add_fetched(VersionRow row, std::optional<Version> onto, wire::FetchedFile* fetched, Fetching* fetching);
   Task<Result<wire::ApplyOutcome>> apply_version(wire::VersionRecord version);
   Status keep_version_aside(wire::VersionRecord record);
   Task<Result<std::string>> name_at(Lsn lsn);
   Result<std::vector<Version>> behind(FileId file, Version keep);
-  Task<Result<wire::SetAsideDone>> set_aside_file(FileId file, Version keep, bool rescued);
+  Task<Result<wire::SetAsideDone>> set_aside_file(wire::SetAsideItem item);
+  Future<Status> append_aside(FileId file, Version keep, std::vector<Version> versions, bool rescued);
 
   Env& env_;
   FileStoreOptions options_;
@@ -323,6 +332,7 @@ class StoreEngine final : public FileStore {
   std::optional<Retention> retention_;  // Nothing: not told yet.
   Lsn replicated_{};
   Lsn announced_{};
+  uint64_t names_settled_ = 0;  // Every server has all changes of names up to this Raft index.
   std::set<FileId> to_look_at_;      // By retention, soon.
   std::set<FileId> waiting_;          // Until the other half has more.
   std::multiset<FileId> trimming_;   // Their TRIM records are on the way,

@@ -186,6 +186,8 @@ Result<std::vector<wire::Checkpoint>> StoreEngine::checkpoints(FileId file, std:
   ASSIGN_OR_RETURN(auto recovered, index_->recovered(file));
   for (VersionRow& row : recovered) {
     row.tag = recovered_tag(row.time_us, row.version);
+    // A checkpoint's record has the content that it named, which may be kept nowhere else.
+    row.kind = wire::CHANGE_PUT;
     if (tag.empty() || row.tag == tag) rows.push_back(std::move(row));
   }
   if (!tag.empty() && rows.empty()) {

@@ -28,7 +28,7 @@ Result<VersionRow> StoreEngine::durable_row(FileId file, Version version) {
 
 VersionInfo StoreEngine::info_of(const VersionRow& row) {
   return {row.version, row.parent, row.end,         row.size_bytes, row.time_us,
-          row.user,    row.mode,   row.modified_us, row.sync};
+          row.user,    row.mode,   row.modified_us, row.sync,       row.more_follow};
 }
 
 Result<VersionInfo> StoreEngine::info(FileId file, Version version) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "common/base/checksum.h"
+#include "common/base/coding.h"
 #include "ss/store_engine.h"
 
 namespace understudy {
@@ -25,8 +27,7 @@ std::string name_of(FileId file) { return fmt::format("file {:016x}", number(fil
 
 // Versions (from, to] of one file, parents first, until `bytes_max` is reached; at least one, so that
 // whoever asks again comes to an end.
-Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, bool for_repair, uint64_t bytes_max,
-                                                        uint64_t* bytes_used) {
+Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, Fetching* fetching) {
   const FileId file{item.file_id()};
   const Version from = version_from_wire(item.from());
   wire::FetchedFile fetched;
@@ -40,9 +41,11 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, bo
   }
   if (!row) {
     fetched.set_outcome(wire::FetchedFile::GONE);
+  } else if (item.alone()) {
+    CO_RETURN_IF_ERROR(co_await add_fetched(*row, {}, &fetched, fetching));
   } else if (row->version != from) {
-    auto outcome = row->aside || for_repair ? fetch_back(from, *row, for_repair, bytes_max, &fetched, bytes_used)
-                                            : fetch_line(from, *row, bytes_max, &fetched, bytes_used);
+    auto outcome = row->aside || fetching->for_repair ? fetch_back(from, *row, &fetched, fetching)
+                                                      : fetch_line(from, *row, &fetched, fetching);
     CO_ASSIGN_OR_RETURN(auto ended, co_await outcome);
     // What was found stays good; whoever asks for the rest is told then.
     fetched.set_outcome(ended != wire::FetchedFile::OK && fetched.versions_size() > 0 ? wire::FetchedFile::NOT_YET : ended);
@@ -52,8 +55,8 @@ Task<Result<wire::FetchedFile>> StoreEngine::fetch_file(wire::FetchItem item, bo
 
 // In the file's line, where the numbers tell the order: forward from `from`, some at a time, so that each
 // page of a long history costs what is in it.
-Task<Result<wire::FetchedFile::Outcome>> StoreEngine::fetch_line(Version from, VersionRow to, uint64_t bytes_max,
-                                                                 wire::FetchedFile* fetched, uint64_t* bytes_used) {
+Task<Result<wire::FetchedFile::Outcome>> StoreEngine::fetch_line(Version from, VersionRow to, wire::FetchedFile* fetched,
+                                                                 Fetching* fetching) {
   if (from) {
     CO_ASSIGN_OR_RETURN(auto base, index_->version(to.file, from));
     if (!base || base->aside || from > to.version) {
@@ -70,14 +73,14 @@ Task<Result<wire::FetchedFile::Outcome>> StoreEngine::fetch_line(Version from, V
     CO_ASSIGN_OR_RETURN(bool linked, are_linked(at, rows));
     if (!linked) {
       if (at != from) co_return wire::FetchedFile::NOT_YET;
-      auto back = fetch_back(from, to, false, bytes_max, fetched, bytes_used);
+      auto back = fetch_back(from, to, fetched, fetching);
       co_return co_await back;
     }
     for (const VersionRow& row : rows) {
-      if (*bytes_used >= bytes_max) co_return wire::FetchedFile::NOT_YET;
+      if (fetching->bytes_used >= fetching->bytes_max) co_return wire::FetchedFile::NOT_YET;
       std::optional<Version> onto;
       if (row.parent != at) onto = at;
-      CO_RETURN_IF_ERROR(co_await add_fetched(row, onto, false, fetched, bytes_used));
+      CO_RETURN_IF_ERROR(co_await add_fetched(row, onto, fetched, fetching));
       at = row.version;
     }
     auto turn = yield_now(env_);
@@ -100,9 +103,8 @@ Result<bool> StoreEngine::are_linked(Version at, const std::vector<VersionRow>& 
 }
 
 // From `to` back, link by link: what was set aside stands in no line.
-Task<Result<wire::FetchedFile::Outcome>> StoreEngine::fetch_back(Version from, VersionRow to, bool for_repair,
-                                                                 uint64_t bytes_max, wire::FetchedFile* fetched,
-                                                                 uint64_t* bytes_used) {
+Task<Result<wire::FetchedFile::Outcome>> StoreEngine::fetch_back(Version from, VersionRow to, wire::FetchedFile* fetched,
+                                                                 Fetching* fetching) {
   struct Link {
     VersionRow row;
     std::optional<Version> onto;  // Of one whose parent is gone: what is left before it.
@@ -114,7 +116,7 @@ Task<Result<wire::FetchedFile::Outcome>> StoreEngine::fetch_back(Version from, V
     chain.push_back({*row, {}});
     reached = !from && !row->parent;
     if (!row->parent) break;
-    if (for_repair && row->parent == from) {
+    if (fetching->for_repair && row->parent == from) {
       // Whether the parent itself is still here does not matter.
       reached = true;
       break;
@@ -135,20 +137,20 @@ Task<Result<wire::FetchedFile::Outcome>> StoreEngine::fetch_back(Version from, V
   reached = reached || (row && row->version == from);
   if (!reached) co_return row ? wire::FetchedFile::NOT_A_DESCENDANT : wire::FetchedFile::GONE;
   for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
-    if (*bytes_used >= bytes_max) co_return wire::FetchedFile::NOT_YET;
-    CO_RETURN_IF_ERROR(co_await add_fetched(link->row, link->onto, for_repair, fetched, bytes_used));
+    if (fetching->bytes_used >= fetching->bytes_max) co_return wire::FetchedFile::NOT_YET;
+    CO_RETURN_IF_ERROR(co_await add_fetched(link->row, link->onto, fetched, fetching));
   }
   co_return wire::FetchedFile::OK;
 }
 
 // `onto`: in the place of its parent, which is gone.
-Task<Status> StoreEngine::add_fetched(VersionRow row, std::optional<Version> onto, bool for_repair,
-                                      wire::FetchedFile* fetched, uint64_t* bytes_used) {
-  auto loading = for_repair ? load_here(row.lsn, kInlineSizeMax) : load(row.lsn, kInlineSizeMax);
+Task<Status> StoreEngine::add_fetched(VersionRow row, std::optional<Version> onto, wire::FetchedFile* fetched,
+                                      Fetching* fetching) {
+  auto loading = fetching->for_repair ? load_here(row.lsn, kInlineSizeMax) : load(row.lsn, kInlineSizeMax);
   CO_ASSIGN_OR_RETURN(StoredVersionRef version, co_await loading);
-  *bytes_used += row.trimmed ? 1024 : version->memory_bytes();
+  fetching->bytes_used += row.trimmed || fetching->headers_only ? 1024 : version->memory_bytes();
   auto* record = fetched->add_versions();
-  *record = version->to_wire();
+  *record = fetching->headers_only ? version->record() : version->to_wire();
   if (row.trimmed) strip_content(*record);
   if (onto) {
     *record->mutable_parent() = version_to_wire(*onto);
@@ -159,11 +161,10 @@ Task<Status> StoreEngine::add_fetched(VersionRow row, std::optional<Version> ont
 
 Task<Result<wire::FetchReply>> StoreEngine::fetch(wire::FetchRequest request) {
   wire::FetchReply reply;
-  const uint64_t bytes_max =
-      std::min(request.bytes_max() ? request.bytes_max() : kFetchBytesMax, kFetchBytesMax);
-  uint64_t bytes_used = 0;
+  Fetching fetching{.for_repair = request.for_repair(), .headers_only = request.headers_only()};
+  fetching.bytes_max = std::min(request.bytes_max() ? request.bytes_max() : kFetchBytesMax, kFetchBytesMax);
   for (const auto& item : request.items()) {
-    CO_ASSIGN_OR_RETURN(*reply.add_files(), co_await fetch_file(item, request.for_repair(), bytes_max, &bytes_used));
+    CO_ASSIGN_OR_RETURN(*reply.add_files(), co_await fetch_file(item, &fetching));
   }
   co_return reply;
 }
@@ -301,9 +302,53 @@ Task<Result<wire::ApplyReply>> StoreEngine::apply(wire::ApplyRequest request) {
   co_return reply;
 }
 
+// The content of a version that only the other half had, and that is to be one of this half's line.
+Task<Result<VersionInfo>> StoreEngine::take_back(Change change, wire::Brought brought) {
+  const FileId file = change.file;
+  auto content = std::make_shared<StoredVersion>();
+  uint64_t size = 0;
+  for (const auto& chunk : brought.chunks()) {
+    ChunkRefInfo ref;
+    if (!chunk_ref_from_wire(chunk, brought.list_level(), ref)) co_return fail(Code::kInvalid, "no chunk of a list");
+    CO_ASSIGN_OR_RETURN(auto place, whole_place_of(file, ref.hash));
+    if (!place || place->size != ref.size) {
+      co_return fail(Code::kUnavailable, name_of(file) + ": chunk " + ref.hash.to_hex() + " is not here any more");
+    }
+    size += ref.file_bytes();
+  }
+  if (size != brought.size_bytes() || brought.chunks_size() > kRecordChunksMax) {
+    co_return fail(Code::kInvalid, name_of(file) + ": a version whose parts do not add up to its size");
+  }
+  auto& record = *content->local.mutable_version();
+  *record.mutable_chunks() = std::move(*brought.mutable_chunks());
+  record.set_list_level(brought.list_level());
+  record.set_size_bytes(size);
+  co_return co_await submit(std::move(change), {.same = std::move(content), .new_bytes = size});
+}
+
+Result<wire::ListAsideReply> StoreEngine::list_aside(const wire::ListAsideRequest& request) {
+  const size_t limit = std::clamp<size_t>(request.limit(), 1, 10'000);
+  ASSIGN_OR_RETURN(auto all, index_->recovered_behind(FileId{request.after_file_id()}, limit));
+  wire::ListAsideReply reply;
+  for (const auto& [file, version] : all) {
+    if (reply.files_size() == 0 || reply.files(reply.files_size() - 1).file_id() != number(file)) {
+      reply.add_files()->set_file_id(number(file));
+    }
+    *reply.mutable_files(reply.files_size() - 1)->add_versions() = version_to_wire(version);
+  }
+  reply.set_more(all.size() >= limit);
+  return reply;
+}
+
 Task<Result<wire::DigestReply>> StoreEngine::digest() {
   wire::DigestReply reply;
   for (uint64_t digest : index_->digests()) reply.add_partitions(digest);
+  CO_ASSIGN_OR_RETURN(auto aside, index_->recovered_behind(kNoFile, SIZE_MAX));
+  Bytes kept;
+  for (const auto& [file, version] : aside) {
+    for (uint64_t part : {number(file), number(version.epoch), version.counter}) put_fixed<uint64_t>(kept, part);
+  }
+  reply.set_aside(checksum(kept));
   reply.set_files(index_->totals().files);
   reply.set_lsn(number(log_->durable_end()));
   co_return reply;
@@ -373,7 +418,20 @@ Result<std::vector<Version>> StoreEngine::behind(FileId file, Version keep) {
   return versions;
 }
 
-Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Version keep, bool rescued) {
+// Ends one append in flight of the file.
+Future<Status> StoreEngine::append_aside(FileId file, Version keep, std::vector<Version> versions, bool rescued) {
+  wire::AsideRecord aside;
+  aside.set_file_id(number(file));
+  *aside.mutable_keep() = version_to_wire(keep);
+  for (Version version : versions) *aside.add_versions() = version_to_wire(version);
+  aside.set_time_us(env_.clock.wall().time_since_epoch().count());
+  aside.set_rescued(rescued);
+  return append_record(RecordType::kAside, aside.SerializeAsString(), {{}, AsideRow{file, keep, std::move(versions), rescued}});
+}
+
+Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(wire::SetAsideItem item) {
+  const FileId file{item.file_id()};
+  Version keep = version_from_wire(item.keep());
   auto flush = log_->flush();
   CO_RETURN_IF_ERROR(co_await flush);
   wire::SetAsideDone done;
@@ -397,18 +455,20 @@ Task<Result<wire::SetAsideDone>> StoreEngine::set_aside_file(FileId file, Versio
   // From here to the append nothing waits.
   CO_ASSIGN_OR_RETURN(auto versions, behind(file, keep));
   if (versions.empty()) co_return done;
-  wire::AsideRecord aside;
-  aside.set_file_id(number(file));
-  *aside.mutable_keep() = version_to_wire(keep);
-  for (Version version : versions) *aside.add_versions() = *done.add_versions() = version_to_wire(version);
-  aside.set_time_us(env_.clock.wall().time_since_epoch().count());
-  aside.set_rescued(rescued);
+  std::set<Version> came;
+  for (const auto& version : item.came()) came.insert(version_from_wire(version));
+  std::vector<Version> rescued, others;
+  for (Version version : versions) {
+    *done.add_versions() = version_to_wire(version);
+    (item.rescued() || came.contains(version) ? rescued : others).push_back(version);
+  }
   OpenFile& open = open_[file];
   open.head = kept;
-  ++open.in_flight;
-  auto appended =
-      append_record(RecordType::kAside, aside.SerializeAsString(), {{}, AsideRow{file, keep, versions, rescued}});
-  CO_RETURN_IF_ERROR(co_await appended);
+  open.in_flight += (rescued.empty() ? 0 : 1) + (others.empty() ? 0 : 1);
+  std::vector<Future<Status>> appended;
+  if (!rescued.empty()) appended.push_back(append_aside(file, keep, std::move(rescued), true));
+  if (!others.empty()) appended.push_back(append_aside(file, keep, std::move(others), false));
+  CO_RETURN_IF_ERROR(co_await all_of(std::move(appended)));
   co_return done;
 }
 
@@ -416,8 +476,7 @@ Task<Result<wire::SetAsideReply>> StoreEngine::set_aside(wire::SetAsideRequest r
   CO_RETURN_IF_ERROR(writable());
   wire::SetAsideReply reply;
   for (const auto& item : request.items()) {
-    CO_ASSIGN_OR_RETURN(*reply.add_files(),
-                        co_await set_aside_file(FileId{item.file_id()}, version_from_wire(item.keep()), item.rescued()));
+    CO_ASSIGN_OR_RETURN(*reply.add_files(), co_await set_aside_file(item));
   }
   reply.set_lsn(number(log_->durable_end()));
   co_return reply;

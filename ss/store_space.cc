@@ -17,6 +17,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kTrimEvery = 1s;
+constexpr size_t kNamesAtOnce = 1000;
 constexpr size_t kFilesAtOnce = 256;        // Looked at in one step of a pass.
 constexpr size_t kStagedAtOnce = 64;
 constexpr size_t kVersionsAtOnce = 20'000;  // Of one file.
@@ -69,10 +70,26 @@ Task<void> StoreEngine::keep_trimmed() {
     co_await sleep;
     if (!retention_ || failure_ || index_full_) continue;
     auto some = co_await trim_some();
+    if (some) some = co_await forget_names();
     if (!some && some.error().code != Code::kNoSpace && some.error().code != Code::kUnavailable) {
       log_warning("looking for what retention takes: " + some.error().to_string());
     }
   }
+}
+
+// Removed folders and links, once nobody who knew them could bring them back to a name node that is rebuilt.
+Task<Status> StoreEngine::forget_names() {
+  CO_ASSIGN_OR_RETURN(auto removed, index_->removed_names(names_settled_, kNamesAtOnce));
+  if (removed.empty()) co_return Status{};
+  wire::TrimRecord record;
+  for (const NameRow& name : removed) {
+    auto* forgotten = record.add_names();
+    forgotten->set_object_id(number(name.object));
+    forgotten->set_lsn(number(name.lsn));
+  }
+  TrimRow row{.names = std::move(removed)};
+  auto appended = append_record(RecordType::kTrim, record.SerializeAsString(), {{}, std::move(row)});
+  co_return co_await appended;
 }
 
 // Files with more versions than are kept, those with chunks that may belong to none, and

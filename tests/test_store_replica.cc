@@ -153,7 +153,7 @@ TEST_F(StoreReplicaTest, TagsAreReplicatedComparedAndSetAside) {
   two_.put(1, "x");
   EXPECT_EQ(two_.checkpoint(1, "lost"), "4.1");
   EXPECT_EQ(set_aside(two_, 1, {Epoch{3}, 2}), "f1 4.2 4.1");
-  EXPECT_EQ(two_.tags(1), "kept 3.1, recovered-2026-01-01-4.1 4.1");
+  EXPECT_EQ(two_.tags(1), "kept 3.1, recovered-2026-01-01-4.1 4.1, recovered-2026-01-01-4.2 4.2");
   EXPECT_EQ(two_->info(FileId{1}, {}).value().versions, 1u);
   const std::string before = two_.dump();
   ASSERT_TRUE(two_.rebuild());

@@ -155,6 +155,8 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
       object.count("files_at_risk", pair.files_at_risk()).count("bytes_at_risk", pair.bytes_at_risk());
       object.number("oldest_at_risk_ms", pair.oldest_at_risk_ms()).text("relayed", pair.relayed()).list("members", members);
       object.time("compared", pair.compared_us()).truth("halves_differ", pair.halves_differ());
+      object.count("lost_files", pair.lost_files()).text("lost_disk", pair.lost_disk().server());
+      object.time("lost_disk_at", pair.lost_disk().time_us());
       pairs.push_back(object);
     }
     Json object;
@@ -191,6 +193,15 @@ void show_status(Shell* shell, const wire::StatusReply& status) {
     if (pair.compared_us() > 0) line += ", halves found equal " + format_time(pair.compared_us());
     if (pair.halves_differ()) line += ", HALVES DIFFER, being settled";
     shell->out.line(line);
+    if (pair.lost_files() > 0) {
+      shell->out.line(fmt::format("  {} lost the newest version with a disk, and {} not written since: EVENTS and INFO name {}",
+                                  counted(pair.lost_files(), "file"), pair.lost_files() == 1 ? "is" : "are",
+                                  pair.lost_files() == 1 ? "it" : "them"));
+    }
+    if (pair.has_lost_disk()) {
+      shell->out.line(fmt::format("  the disk of {} was given up {}: what it acknowledged last and never announced may be lost",
+                                  pair.lost_disk().server(), format_time(pair.lost_disk().time_us())));
+    }
     for (const auto& member : pair.members()) {
       shell->out.line(member_line(member));
       if (member.space().stored() > 0) shell->out.line(space_line(member.space()));

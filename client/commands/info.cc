@@ -56,8 +56,11 @@ std::string copy_line(const wire::CopyStatus& copy) {
   } else if (copy.reachable() && !copy.acting_primary()) {
     line += copy.in_sync() ? ", nothing behind" : ", being compared";
   }
-  for (const std::string& version : divergent_versions(copy)) {
-    line += ", set aside: " + version + " (READ --version reads it)";
+  const auto aside = divergent_versions(copy);
+  if (aside.size() > 3) {
+    line += fmt::format(", set aside: {} versions from {} to {} (READ --version reads each)", aside.size(), aside.front(), aside.back());
+  } else {
+    for (const std::string& version : aside) line += ", set aside: " + version + " (READ --version reads it)";
   }
   return line;
 }
@@ -95,6 +98,9 @@ Task<Status> run_info(Shell* shell, Command command) {
     object.text("pair", location.pair()).list("copies", copy_objects(copies));
     object.text("durability", durability_name(location.durability())).text("durability_from", location.durability_from());
     object.text("version_durability", durability_name(stat.durability())).texts("checkpoints", tags_of(stat));
+    object.text("lost_version", copies.has_lost() ? version_text(copies.lost().version()) : "");
+    object.text("lost_with", copies.lost().disk().server()).time("lost_at", copies.lost().disk().time_us());
+    object.text("lost_disk", copies.lost_disk().server()).time("lost_disk_at", copies.lost_disk().time_us());
     shell->out.object(object);
     co_return Status{};
   }
@@ -117,6 +123,15 @@ Task<Status> run_info(Shell* shell, Command command) {
   for (const auto& copy : copies.copies()) line("copy", copy_line(copy));
   line("durability", fmt::format("{}; version {}: {}", durability_text(location), version_text(stat.version()),
                                  durability_name(stat.durability())));
+  if (copies.has_lost()) {
+    line("lost", fmt::format("version {} was lost with the disk of {}, given up {}; the newest is version {} now",
+                             version_text(copies.lost().version()), copies.lost().disk().server(),
+                             format_time(copies.lost().disk().time_us()), version_text(stat.version())));
+  }
+  if (copies.has_lost_disk()) {
+    line("perhaps lost", fmt::format("what was written last before {} failed, and never announced: its disk was given up {}",
+                                     copies.lost_disk().server(), format_time(copies.lost_disk().time_us())));
+  }
   std::string checkpoints;
   for (const auto& checkpoint : stat.checkpoints()) {
     checkpoints += (checkpoints.empty() ? "" : ", ") + printable(checkpoint.tag()) + " (" + version_text(checkpoint.version()) + ")";

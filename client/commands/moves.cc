@@ -91,10 +91,11 @@ Task<Status> run_drain(Shell* shell, Command command) {
 Task<Status> run_replace(Shell* shell, Command command) {
   wire::ReplaceRequest request;
   request.set_server(command.arguments[0]);
+  request.set_force(command.has("--force"));
   auto asking = shell->session.change(wire::REPLACE, request);
-  CO_RETURN_IF_ERROR(co_await asking);
-  shell->out.done(request.server() + " may be started with an empty data folder now",
-                  Json().text("server", request.server()));
+  CO_ASSIGN_OR_RETURN(wire::ChangeReply reply, co_await asking);
+  shell->out.done(request.server() + " may be started with an empty data folder now" + (reply.text().empty() ? "" : "; " + reply.text()),
+                  Json().text("server", request.server()).text("text", reply.text()));
   co_return Status{};
 }
 

@@ -71,9 +71,13 @@ Task<Status> run_undelete(Shell* shell, Command command) {
   CO_ASSIGN_OR_RETURN(std::string path, shell->path(command.arguments[0]));
   wire::UndeleteRequest request;
   request.set_path(path);
+  if (shell->session.options().sync) request.set_durability(wire::DURABILITY_SYNC);
   auto undeleting = shell->session.change(wire::UNDELETE, request);
-  CO_RETURN_IF_ERROR(co_await undeleting);
-  shell->out.done("brought " + printable(path) + " back", Json().text("path", path));
+  CO_ASSIGN_OR_RETURN(wire::ChangeReply reply, co_await undeleting);
+  std::string line = "brought " + printable(path) + " back";
+  if (reply.durability() == "sync" && !reply.second_holder().empty()) line += ", also on " + reply.second_holder();
+  shell->out.done(line, Json().text("path", path).text("version", version_text(reply.version()))
+                            .text("durability", reply.durability()).text("second_holder", reply.second_holder()));
   co_return Status{};
 }
 

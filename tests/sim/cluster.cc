@@ -213,6 +213,8 @@ SimClient& Cluster::client(const std::string& name) {
     client::SessionOptions options{.name_nodes = {kNameNodeAddress}, .user = user, .password = password_of(user)};
     if (name == kObserver) options.timeout = 1s;
     options.sync = name.starts_with("sync-") || sync_clients_.contains(name);
+    if (name.starts_with("any-")) options.read_from = client::ReadFrom::kAny;  // --read-from
+    if (name.starts_with("backup-")) options.read_from = client::ReadFrom::kBackup;
     clients_[name] = std::make_unique<SimClient>(world_, name, std::move(options));
   }
   return *clients_[name];

@@ -103,6 +103,8 @@ class ClusterStage final : public Stage {
     verb("events", "events KIND...", 1, &ClusterStage::show_events);
     verb("halves", "halves NAME NAME", 2, &ClusterStage::halves);
     verb("copies", "copies PATH", 1, &ClusterStage::copies);
+    verb("names", "names SERVER", 1, &ClusterStage::names);
+    verb("member", "member SERVER FIELD...", 2, &ClusterStage::show_member);
   }
   void add_many_files_verbs() {
     verb("fill", "fill USER FOLDER COUNT BYTES", 4, &ClusterStage::fill);
@@ -256,6 +258,8 @@ class ClusterStage final : public Stage {
       text += pair.pair() + ": ";
       text += pair.acting_primary().empty() ? "nobody acts" : pair.acting_primary() + " acts, epoch " + std::to_string(pair.epoch());
       if (!pair.serving()) text += ", writes wait";
+      if (pair.lost_files() > 0) text += ", " + std::to_string(pair.lost_files()) + " lost with a disk";
+      if (pair.has_lost_disk()) text += ", the disk of " + pair.lost_disk().server() + " was given up";
       for (auto& one : pair.members()) {
         text += "; " + one.server() + " " + std::string(state_name(one.state())) + (one.in_sync() ? ", in sync" : "");
         if (one.divergent() > 0) text += ", set aside " + std::to_string(one.divergent());
@@ -273,6 +277,34 @@ class ClusterStage final : public Stage {
       text += event.kind() + ": " + event.text() + "\n";
     }
     return text.empty() ? "none" : text;
+  }
+  // How many files, folders and links a storage server knows of, by its index.
+  Output names(const ScriptCommand& command) {
+    StorageServer* server = cluster_.server(command.words[0]);
+    SimProcess* process = world_.find_process(command.words[0]);
+    if (server == nullptr || process == nullptr) return fail(Code::kUnavailable, command.words[0] + " does not run");
+    wire::ListObjectsRequest request;
+    request.set_limit(1000);
+    auto listed = world_.try_await(*process, server->state()->store->list_objects(request), 10s);
+    if (!listed || !*listed) return fail(Code::kUnavailable, "no answer");
+    return std::to_string((*listed)->objects_size());
+  }
+  // As STATUS has it; of times and bytes whether there are any.
+  Output show_member(const ScriptCommand& command) {
+    auto status = cluster_.status();
+    const wire::MemberStatus* one = status ? member(*status, command.words[0]) : nullptr;
+    if (one == nullptr) return fail(Code::kNotFound, command.words[0] + ": no such server");
+    const std::map<std::string, std::string> fields = {{"hints", std::to_string(one->hints())},
+                                                       {"sync_hints", std::to_string(one->sync_hints())},
+                                                       {"hint_bytes", one->hint_bytes() > 0 ? "some" : "0"},
+                                                       {"oldest_hint_ms", one->oldest_hint_ms() > 0 ? "some" : "0"}};
+    std::string text;
+    for (size_t i = 1; i < command.words.size(); ++i) {
+      auto field = fields.find(command.words[i]);
+      if (field == fields.end()) return fail(Code::kInvalid, command.words[i] + ": no such field");
+      text += (text.empty() ? "" : ", ") + field->first + " " + field->second;
+    }
+    return text;
   }
   Output halves(const ScriptCommand& command) {
     auto one = cluster_.digest(command.words[0]);
