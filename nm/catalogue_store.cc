@@ -85,6 +85,9 @@ const char* const kSteps[] = {
     "ALTER TABLE pairs ADD COLUMN objects_before INTEGER NOT NULL DEFAULT 9223372036854775807;"
     "CREATE TABLE lost(object INTEGER PRIMARY KEY, pair INTEGER NOT NULL, epoch INTEGER NOT NULL, counter INTEGER NOT NULL,"
     "  server TEXT NOT NULL, time_us INTEGER NOT NULL)",
+    // 10: users who were removed, sessions that were ended before their time.
+    "ALTER TABLE users ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE ended_sessions(session INTEGER PRIMARY KEY, expires_us INTEGER NOT NULL)",
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 
