@@ -79,7 +79,8 @@ void Catalogue::add_user(const wire::AddUser& command, Change& change) {
   if (!is_administrator(change.user)) {
     return change.refuse(Code::kDenied, change.user + " may not add users; an administrator may");
   }
-  if (store_->people().user(command.name())) {
+  // One without a password came back with a catalogue that was rebuilt, and is taken over.
+  if (auto known = store_->people().user(command.name()); known && !known->password.empty()) {
     return change.refuse(Code::kExists, command.name() + ": there is such a user already");
   }
   store_->people().put_user({.name = command.name(),

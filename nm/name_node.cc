@@ -171,6 +171,8 @@ Task<Status> NameNode::open() {
   raft.id = options_.id;
   raft.database_id = catalogue_->database_id();
   raft.applied_index = catalogue_->applied_index();
+  raft.segment_size = options_.log_segment_size;
+  raft.snapshot_entries = options_.snapshot_entries;
   RaftBridgeHooks hooks;
   hooks.apply = [this](uint64_t index, BytesView command) { return catalogue_->apply(index, command); };
   hooks.make_durable = [this] { return catalogue_->make_durable(); };
@@ -221,6 +223,8 @@ Task<Status> NameNode::open() {
   tasks_.spawn(halves_->run());
   tasks_.spawn(keep_house());
   tasks_.spawn(hints_->run());
+  scrub_ = std::make_unique<DiskScrub>(env_, options_.scrub, options_.folder + "/" + kCatalogueFile, raft_.get(), hint_store_.get(), this);
+  tasks_.spawn(scrub_->run());
   for (bool sync : {false, true}) tasks_.spawn(watch_hint_store(sync));
   log_info("name node " + std::to_string(options_.id) + " of cluster " + catalogue_->cluster_id() + " listens on " + address_);
   co_return Status{};

@@ -9,7 +9,7 @@
 namespace understudy {
 namespace {
 
-constexpr std::string_view kIndexFormat = "3";
+constexpr std::string_view kIndexFormat = "4";
 constexpr std::string_view kStatePrefix = "state.";
 
 // lsn is the position of a record in the log. flags: index_rows.h. dead.bucket: index_space.cc.
