@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "common/base/path.h"
+#include "nm/catalogue_db.h"
 #include "nm/server_calls.h"
 
 namespace understudy {

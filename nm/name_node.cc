@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "common/base/path.h"
+#include "common/sqlite/settle_log.h"
 #include "common/tls/tls_net.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/authority.h"
@@ -161,6 +162,7 @@ Task<Status> NameNode::open() {
     CO_ASSIGN_OR_RETURN(authority, co_await ClusterAuthority::open(env_, std::move(wanted), options_.tls->credentials()));
   }
   if (!options_.rebuild_from.empty()) CO_RETURN_IF_ERROR(co_await rebuild(authority.get()));
+  CO_RETURN_IF_ERROR(co_await settle_log(env_, options_.folder + "/" + kCatalogueFile));
   auto on_fatal = [this](Error error) { fatal(std::move(error)); };
   auto catalogue = Catalogue::open(env_, options_.folder + "/" + kCatalogueFile, on_fatal);
   if (!catalogue) co_return std::unexpected(catalogue.error());

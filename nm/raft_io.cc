@@ -521,6 +521,11 @@ Task<void> RaftIo::write_term() {
 Task<void> RaftIo::put_snapshot(Descriptor descriptor) {
   uint64_t index = descriptor.index;
   auto written = co_await write_snapshot(std::move(descriptor));
+  // A failed sync is never tried again: after it, nobody knows what is on the disk.
+  if (!written && written.error().code != Code::kNoSpace && written.error().code != Code::kUnavailable) {
+    options_.fatal(written.error());
+    co_return;
+  }
   // C-Raft keeps its entries and tries again with one of the next.
   if (!written) log_warning(fmt::format("no snapshot at {}: {}", index, written.error().to_string()));
   if (auto* request = std::exchange(putting_, nullptr)) request->cb(request, written ? 0 : RAFT_IOERR);

@@ -142,8 +142,8 @@ Task<Status> StoreEngine::open_log() {
 
 void StoreEngine::broken(Error error) {
   if (failure_) return;
-  if (error.code == Code::kCorrupt) {
-    // Only the index is said to be that, which holds nothing that the log does not.
+  if (error.code != Code::kUnavailable) {
+    // It was the index. What it says of itself counts no more, also where a sync failed: it holds nothing that the log does not.
     (void)IndexDb::remove(env_, options_.folder + "/index.db");
     error.message += "; the next start makes the index anew from the log";
   }

@@ -210,7 +210,10 @@ Task<Status> StoreEngine::repair_range(Repair* repair) {
     if (rest) CO_RETURN_IF_ERROR(co_await say_trims_again(repair->to));
   }
   const bool filled = holes(repair->from, repair->to, pieces).empty();
-  auto put = co_await log_->put_back(repair->from, rest_may_go ? repair->to : repair->from, std::move(pieces));
+  Status put;
+  if (rest_may_go || !pieces.empty()) {
+    put = co_await log_->put_back(repair->from, rest_may_go ? repair->to : repair->from, std::move(pieces));
+  }
   if (!put) co_return fail(put.error().code, "it cannot be put back: " + put.error().message);
   if (unknown && !filled && repair->left.empty()) {
     repair->left.push_back("what stood there is not known; versions of the past may be missing here, and are on the "

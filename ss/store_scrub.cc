@@ -179,7 +179,7 @@ Task<Status> StoreEngine::scrub_segment(Lsn base, Lsn upto, Pace* pace) {
   std::unique_ptr<LogReader> reader = *std::move(opened);
   uint64_t saved = pace->bytes;
   while (true) {
-    const Lsn at = reader->position();
+    const Lsn at = std::max(reader->position(), scrub_position_);  // A packed one is read from a little before.
     CO_ASSIGN_OR_RETURN(auto record, co_await reader->next());
     if (!record) {
       if (reader->at_file_end()) break;

@@ -2,6 +2,7 @@
 // says where it cannot. (Where damage is met at every place of a workload: test_sim_sweeps.)
 #include <gtest/gtest.h>
 
+#include "nm/catalogue_db.h"
 #include "ss/storage_server.h"
 #include "ss/store_check.h"
 #include "tests/sim/cluster.h"
@@ -83,17 +84,25 @@ class SimIntegrity : public testing::Test {
 TEST_F(SimIntegrity, HalvesThatDifferAreFoundByComparing) {
   auto node = const_cast<Catalogue*>(cluster_.catalogue())->find("/f1");
   ASSERT_TRUE(node);
-  // What no rule allows: the backup forgets a change, and nobody is told.
-  FileStore* store = cluster_.server("ss1_backup")->state()->store;
-  auto head = store->info(node->id, {});
-  ASSERT_TRUE(head);
-  wire::SetAsideRequest request;
-  auto* item = request.add_items();
+  // What no rule allows: one half gets a version that the name node is never told of.
+  FileStore* store = cluster_.server("ss1")->state()->store;
+  auto& process = *world_.find_process("ss1");
+  auto history = store->info(node->id, {});
+  ASSERT_TRUE(history);
+  wire::FetchRequest wanted;
+  auto* item = wanted.add_items();
   item->set_file_id(number(node->id));
-  auto* keep = item->mutable_keep();
-  keep->set_epoch(number(head->version.epoch));
-  keep->set_counter(head->version.counter - 1);
-  ASSERT_TRUE(world_.await(*world_.find_process("ss1_backup"), store->set_aside(request)));
+  auto fetched = world_.await(process, store->fetch(wanted));
+  ASSERT_TRUE(fetched && fetched->files(0).versions_size() > 0);
+  wire::VersionRecord version = *fetched->files(0).versions().rbegin();
+  *version.mutable_parent() = version.version();
+  version.mutable_version()->set_counter(version.version().counter() + 1);
+  version.clear_request();
+  wire::ApplyRequest request;
+  request.set_epoch(version.version().epoch());
+  *request.add_items()->mutable_version() = version;
+  auto applied = world_.await(process, store->apply(request));
+  ASSERT_TRUE(applied && applied->outcomes(0).outcome() == wire::ApplyOutcome::APPLIED) << applied->ShortDebugString();
   EXPECT_TRUE(told("halves-differ", "ss1"));
   ASSERT_TRUE(in_sync());
   auto one = cluster_.digest("ss1"), other = cluster_.digest("ss1_backup");
@@ -102,6 +111,10 @@ TEST_F(SimIntegrity, HalvesThatDifferAreFoundByComparing) {
 }
 
 TEST_F(SimIntegrity, ARottenPageOfTheIndexMakesItAnew) {
+  (void)cluster_.stop("ss1_backup");  // It leaves all of its index in the database.
+  world_.run_until([&] { return cluster_.result("ss1_backup").has_value(); }, 30s);
+  start("ss1_backup");
+  ASSERT_TRUE(in_sync());
   ASSERT_TRUE(disk("ss1_backup").flip_bit("/data/index.db", 2 * 4096 + 1000));
   world_.run_until([&] { return cluster_.result("ss1_backup").has_value(); }, 30s);
   auto ended = cluster_.result("ss1_backup");
@@ -127,7 +140,11 @@ TEST_F(SimIntegrity, AFrameOfAPackedSegmentKeepsNobodyFromStarting) {
     start("ss1_backup");
     ASSERT_TRUE(in_sync());
   }
+  // Of one that runs.
+  const std::string path = last_of("ss1_backup", "/data/segments", ".pack");
+  ASSERT_TRUE(disk("ss1_backup").flip_bit(path, 20));
   EXPECT_TRUE(told("repaired", "what frames the segment"));
+  check_folder("ss1_backup");
 }
 
 TEST_F(SimIntegrity, ARecordOfAPackedSegmentComesBack) {

@@ -250,13 +250,15 @@ Task<Result<std::string>> verify_pages(Env& env, std::string path, uint64_t byte
     if (*misfit >= whole) {
       offset += whole;
       looks = 0;
-    } else if (++looks < kLooks) {
-      // Somebody may be writing it; those before it are done with.
-      offset += *misfit;
+    } else if (*misfit > 0) {
+      offset += *misfit;  // Those before it are done with.
+      looks = 1;
       pause = kBetweenLooks;
+    } else if (++looks < kLooks) {
+      pause = kBetweenLooks;  // Somebody may be writing it.
     } else {
-      problems += fmt::format("{}page {} does not fit its checksum", problems.empty() ? "" : "; ", (offset + *misfit) / page_size + 1);
-      offset += *misfit + page_size;
+      problems += fmt::format("{}page {} does not fit its checksum", problems.empty() ? "" : "; ", offset / page_size + 1);
+      offset += page_size;
       looks = 0;
     }
     auto moment = sleep_for(env, pause);
