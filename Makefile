@@ -89,6 +89,11 @@ sim: deps  ## the campaign: random clusters under faults, SEEDS=100 (default 25)
 	  SHRINK_SECONDS=$${SHRINK_SECONDS:-120} $(OUT)/tests/test_sim_random --gtest_filter='Campaign.*' --gtest_brief=1
 	@[ -n "$$SEED$$SCRIPT" ] || OUT=$(OUT) SEEDS=5 scripts/run_tests.sh $(OUT)/tests/test_cluster_scripts
 
+.PHONY: sweep
+sweep: deps  ## one fault at every place of a whole cluster's disks: power cuts, failed calls, full disks (SWEEP_STEP=1)
+	+@$(AGAIN) $(OUT)/tests/test_sim_sweeps
+	@SWEEP_STEP=$${SWEEP_STEP:-1} TEST_SECONDS=$${TEST_SECONDS:-7200} OUT=$(OUT) scripts/run_tests.sh $(OUT)/tests/test_sim_sweeps
+
 .PHONY: bench
 bench: deps  ## a short run of every measurement, one JSON line each (bench/README.md)
 	+@{ $(AGAIN) programs; } >&2

@@ -265,13 +265,15 @@ Task<CallOutcome> Session::read_hedged(std::string path, wire::Location location
       // a copy that is damaged here is whole there.
       Code code = outcome.result ? Code{} : outcome.result.error().code;
       bool elsewhere = code == Code::kCorrupt || (code == Code::kNotFound && want.version);
-      bool decides = outcome.result || (halves[i].epoch != 0 && !may_pass(outcome.result.error().code) && !elsewhere);
+      // Older than what this session saw already: what is newer comes back, or is on the other half.
+      bool behind = code == Code::kConflict && !want.version;
+      bool decides = outcome.result || (halves[i].epoch != 0 && !may_pass(outcome.result.error().code) && !elsewhere && !behind);
       if (decides) {
         *server = halves[i].at.server();
         co_return outcome;
       }
       Error& error = outcome.result.error();
-      if (halves[i].epoch == 0 && !may_pass(error.code) && !elsewhere) {
+      if ((halves[i].epoch == 0 && !may_pass(error.code) && !elsewhere) || behind) {
         error = {Code::kUnavailable, halves[i].at.server() + " has no copy that is new enough (" + error.message + ")"};
       }
       if (!refusal || halves[i].epoch != 0) refusal = std::move(outcome);

@@ -80,7 +80,8 @@ void Catalogue::add_user(const wire::AddUser& command, Change& change) {
     return change.refuse(Code::kDenied, change.user + " may not add users; an administrator may");
   }
   auto before = store_->people().user_ever(command.name());
-  if (before && !before->removed) {
+  // One without a password came back with a catalogue that was rebuilt, and is taken over.
+  if (before && !before->removed && !before->password.empty()) {
     return change.refuse(Code::kExists, command.name() + ": there is such a user already");
   }
   // Sessions of the one who had the name before are over for good.

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "common/base/path.h"
+#include "nm/catalogue_db.h"
 #include "nm/server_calls.h"
 
 namespace understudy {
@@ -39,6 +40,7 @@ struct CatalogueRebuild::Seen {
 std::string RebuildSummary::to_string() const {
   std::string text = fmt::format("{} files, {} folders; {} deleted files stay deleted", files, folders, deleted);
   if (found > 0) text += fmt::format("; under /lost+found, whose folder or name nobody knew: {}", found);
+  if (users > 0) text += fmt::format("; users whose passwords are to be set (PASSWD): {}", users);
   if (renamed > 0) text += fmt::format("; renamed, because two had one name: {}", renamed);
   return text;
 }
@@ -255,10 +257,23 @@ void CatalogueRebuild::insert_object(const std::vector<Seen>& all) {
     node = node_of(name);
     node.created_us = created_us ? created_us : node.modified_us;
   }
-  // Users stand in no server's log; an administrator adds them again, and what they may do is there.
-  for (const auto& user : name.readers()) store_->people().put_access(node.id, user, Right::kRead);
-  for (const auto& user : name.writers()) store_->people().put_access(node.id, user, Right::kWrite);
+  note_user(name.owner());
+  for (const auto& user : name.readers()) {
+    store_->people().put_access(node.id, user, Right::kRead);
+    note_user(user);
+  }
+  for (const auto& user : name.writers()) {
+    store_->people().put_access(node.id, user, Right::kWrite);
+    note_user(user);
+  }
   insert_named(std::move(node));
+}
+
+// Passwords stand in no server's log: nobody can log in as such a user before an administrator sets one.
+void CatalogueRebuild::note_user(const std::string& name) {
+  if (name == kFirstUser || !check_user_name(name) || store_->people().user(name)) return;
+  store_->people().put_user({.name = name, .administrator = false, .generation = 1, .created_us = now_us_, .password = {}});
+  ++summary_.users;
 }
 
 void CatalogueRebuild::insert_named(Node node) {

@@ -24,6 +24,7 @@ struct RebuildSummary {
   uint64_t deleted = 0;
   uint64_t found = 0;      // Under /lost+found.
   uint64_t renamed = 0;    // Two had one name.
+  uint64_t users = 0;      // Without their passwords.
   uint64_t index = 0;      // The catalogue is as if commands up to here had made it.
   std::string cluster_id;
   std::string database_id;
@@ -59,6 +60,7 @@ class CatalogueRebuild {
   void make_members();
   Status insert_objects();
   void insert_object(const std::vector<Seen>& all);
+  void note_user(const std::string& name);
   void insert_named(Node node);
   void settle_folders();
   void bring_back(FileId id);

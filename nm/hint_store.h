@@ -11,7 +11,7 @@
 
 #include "common/env/env.h"
 #include "common/env/task.h"
-#include "common/segment_log/segment_log.h"
+#include "common/segment_log/log_verify.h"
 #include "common/wire/durability.pb.h"
 
 namespace understudy {
@@ -40,6 +40,11 @@ class HintStore {
 
   // Nobody needs what stands before.
   void trim(bool sync, Lsn first_needed);
+
+  // What is damaged of it on the disk.
+  Task<Result<std::vector<std::pair<Lsn, Lsn>>>> verify(bool sync, uint64_t bytes_per_second) {
+    return verify_log(env_, &log(sync), log(sync).begin(), bytes_per_second);
+  }
 
   // Set once it cannot be written any more: the process should end.
   Future<Unit> failed(bool sync) { return log(sync).failed(); }

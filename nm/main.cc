@@ -25,6 +25,8 @@ struct Flags : ServerFlags {
   std::string certificate_lifetime = "720h";
   uint32_t heartbeat_misses = 3;
   std::string edit_idle_limit = "10m";
+  std::string scrub_interval = "24h";
+  uint64_t scrub_rate = DiskScrubOptions().bytes_per_second;
   std::string rebuild_from, rebuild_without, compare_interval = "10m";
   uint64_t retain_versions = Retention().versions;
   std::string retain_age = "all", retain_deleted = "168h";
@@ -74,6 +76,9 @@ Status check(const Flags& flags, NameNodeOptions& options) {
     return fail(Code::kInvalid, "--edit-idle-limit is 1s to 168h");
   }
   ASSIGN_OR_RETURN(options.compare_interval, parse_duration(flags.compare_interval));
+  ASSIGN_OR_RETURN(options.scrub.interval, parse_duration(flags.scrub_interval));
+  if (options.scrub.interval < std::chrono::seconds(1)) return fail(Code::kInvalid, "--scrub-interval is 1s or more");
+  options.scrub.bytes_per_second = flags.scrub_rate;
   options.rebuild_from = names_of(flags.rebuild_from);
   options.rebuild_without = names_of(flags.rebuild_without);
   if (options.rebuild_from.empty() && !options.rebuild_without.empty()) {
@@ -170,6 +175,9 @@ int run(int argc, char** argv) {
   app.add_option("--heartbeat-misses", flags.heartbeat_misses, "Missed heartbeats that make a server failed");
   app.add_option("--edit-idle-limit", flags.edit_idle_limit, "An open sentence is dropped when its writer was idle for longer");
   app.add_option("--compare-interval", flags.compare_interval, "Between two comparisons of the halves of a pair by digest; 0s: never");
+  app.add_option("--scrub-rate", flags.scrub_rate, "Bytes a second at which its own disk is verified; 0: never")
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--scrub-interval", flags.scrub_interval, "Between two verifications of its own disk");
   app.add_option("--rebuild-from-servers", flags.rebuild_from,
                  "SERVER[,SERVER...]: every name node's disk is lost; rebuild the catalogue from these storage servers");
   app.add_option("--rebuild-without", flags.rebuild_without, "SERVER[,SERVER...] that cannot come now, and may later");

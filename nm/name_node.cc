@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "common/base/path.h"
+#include "common/sqlite/settle_log.h"
 #include "common/tls/tls_net.h"
 #include "common/wire/understudy.pb.h"
 #include "nm/authority.h"
@@ -163,6 +164,7 @@ Task<Status> NameNode::open() {
     CO_ASSIGN_OR_RETURN(authority, co_await ClusterAuthority::open(env_, std::move(wanted), options_.tls->credentials()));
   }
   if (!options_.rebuild_from.empty()) CO_RETURN_IF_ERROR(co_await rebuild(authority.get()));
+  CO_RETURN_IF_ERROR(co_await settle_log(env_, options_.folder + "/" + kCatalogueFile));
   auto on_fatal = [this](Error error) { fatal(std::move(error)); };
   auto catalogue = Catalogue::open(env_, options_.folder + "/" + kCatalogueFile, on_fatal);
   if (!catalogue) co_return std::unexpected(catalogue.error());
@@ -173,6 +175,8 @@ Task<Status> NameNode::open() {
   raft.id = options_.id;
   raft.database_id = catalogue_->database_id();
   raft.applied_index = catalogue_->applied_index();
+  raft.segment_size = options_.log_segment_size;
+  raft.snapshot_entries = options_.snapshot_entries;
   RaftBridgeHooks hooks;
   hooks.apply = [this](uint64_t index, BytesView command) { return catalogue_->apply(index, command); };
   hooks.make_durable = [this] { return catalogue_->make_durable(); };
@@ -224,6 +228,8 @@ Task<Status> NameNode::open() {
   tasks_.spawn(halves_->run());
   tasks_.spawn(keep_house());
   tasks_.spawn(hints_->run());
+  scrub_ = std::make_unique<DiskScrub>(env_, options_.scrub, options_.folder + "/" + kCatalogueFile, raft_.get(), hint_store_.get(), this);
+  tasks_.spawn(scrub_->run());
   for (bool sync : {false, true}) tasks_.spawn(watch_hint_store(sync));
   log_info("name node " + std::to_string(options_.id) + " of cluster " + catalogue_->cluster_id() + " listens on " + address_);
   co_return Status{};

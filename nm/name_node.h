@@ -16,6 +16,7 @@
 #include "common/wire/peer.h"
 #include "common/wire/peer_crowd.h"
 #include "nm/core/pair_monitor.h"
+#include "nm/disk_scrub.h"
 #include "nm/durability_settings.h"
 #include "nm/proposer.h"
 #include "nm/server_links.h"
@@ -80,6 +81,9 @@ struct NameNodeOptions {
   std::vector<std::string> rebuild_from;
   std::vector<std::string> rebuild_without;
   IdentityOptions identity;
+  DiskScrubOptions scrub;
+  uint64_t log_segment_size = 16 << 20;  // Of the Raft log,
+  uint64_t snapshot_entries = 10'000;    // which begins anew after so many.
 };
 
 class NameNode : public Proposer {
@@ -153,6 +157,7 @@ class NameNode : public Proposer {
   std::unique_ptr<HintKeeper> hints_;
   std::unique_ptr<SyncCalls> sync_;
   std::unique_ptr<NamespaceCalls> names_;
+  std::unique_ptr<DiskScrub> scrub_;
   std::unique_ptr<HalvesKeeper> halves_;
   std::unique_ptr<ClusterCalls> cluster_;
   std::unique_ptr<TrustCalls> trust_;  // nullptr: without certificates.

@@ -117,10 +117,15 @@ Task<Status> RaftBridge::open() {
                            .id = options_.id,
                            .address = options_.address,
                            .database_id = options_.database_id,
+                           .applied_index = options_.applied_index,
                            .segment_size = options_.segment_size,
                            .make_durable = hooks_.make_durable,
                            .fatal = [this](Error error) { fail_for_good(std::move(error)); }};
   auto io = co_await RaftIo::open(env_, std::move(io_options));
+  if (!io && io.error().code == Code::kCorrupt) {
+    co_return fail(Code::kCorrupt, io.error().message + "; what this name node knew is lost: move its folder away, put authority.pem from it "
+                                                        "into an empty one, and start there with --rebuild-from-servers (docs/operations.md)");
+  }
   if (!io) co_return std::unexpected(io.error());
   io_ = *std::move(io);
   CO_RETURN_IF_ERROR(check_belongs());
@@ -180,7 +185,7 @@ Status RaftBridge::check_space(Reserve use) {
     space_checked_at_ = now;
     space_ = env_.disk.space(options_.folder);
   }
-  if (!space_) return std::unexpected(space_.error());
+  if (!space_) return {};  // The append will tell.
   uint64_t kept = std::min(options_.reserve_bytes, space_->total_bytes / 8);
   if (use == Reserve::kHalf) kept /= 2;
   if (use == Reserve::kAll) kept = 0;
@@ -270,7 +275,7 @@ void RaftBridge::batch_ended(int status) {
 
 // C-Raft counts entries only; too many bytes count as enough entries.
 void RaftBridge::watch_log_size() {
-  bool large = io_->log_bytes() >= options_.snapshot_bytes;
+  bool large = io_->log_bytes() >= options_.snapshot_bytes || io_->snapshot_index() < snapshot_wanted_;
   raft_set_snapshot_threshold(&core_->node, large ? 1 : static_cast<unsigned>(options_.snapshot_entries));
 }
 
@@ -292,6 +297,14 @@ bool RaftBridge::is_leader() const { return !failed_ && raft_state(&core_->node)
 uint64_t RaftBridge::term() const { return core_->node.current_term; }
 uint64_t RaftBridge::last_index() const { return raft_last_index(&core_->node); }
 uint64_t RaftBridge::snapshot_index() const { return io_->snapshot_index(); }
+
+SegmentLog& RaftBridge::log() { return io_->log(); }
+Lsn RaftBridge::replay_from() const { return io_->replay_from(); }
+
+void RaftBridge::snapshot_soon() {
+  snapshot_wanted_ = last_index() + 1;
+  watch_log_size();
+}
 
 void RaftBridge::watch_leadership() {
   bool leads = is_leader();

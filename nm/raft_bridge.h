@@ -25,6 +25,7 @@ struct raft_buffer;
 namespace understudy {
 
 class RaftIo;
+class SegmentLog;
 
 struct RaftBridgeOptions {
   std::string folder;            // For the log, the term and the descriptor.
@@ -89,6 +90,11 @@ class RaftBridge {
   uint64_t applied_index() const { return applied_index_; }
   uint64_t last_index() const;
   uint64_t snapshot_index() const;
+  // For verifying what the disk has: the log, and from where on it counts.
+  SegmentLog& log();
+  Lsn replay_from() const;
+  // A snapshot is taken with the next entry, so that what the log holds now counts no more.
+  void snapshot_soon();
   // Commands per append so far, for tests and metrics.
   uint64_t appends() const { return appends_; }
 
@@ -115,6 +121,7 @@ class RaftBridge {
   void watch_log_size();
   void fail_for_good(Error error);
 
+  uint64_t snapshot_wanted_ = 0;  // Up to there.
   Env& env_;
   RaftBridgeOptions options_;
   RaftBridgeHooks hooks_;

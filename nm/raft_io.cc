@@ -284,15 +284,11 @@ Task<Status> RaftIo::begin_behind(Env& env, RaftIoOptions options, uint64_t inde
   RaftIo io(env, std::move(options));
   CO_RETURN_IF_ERROR(make_folder_durably(env, io.options_.folder));
   CO_RETURN_IF_ERROR(co_await io.read_term());
-  raft_configuration configuration;
-  raft_configuration_init(&configuration);
-  CHECK(raft_configuration_add(&configuration, io.options_.id, io.options_.address.c_str(), RAFT_VOTER) == 0);
   Descriptor descriptor{.index = index,
                         .term = io.term_,
                         .configuration_index = index,
-                        .configuration = encode_servers(configuration),
+                        .configuration = io.servers_of_one(),
                         .database_id = io.options_.database_id};
-  raft_configuration_close(&configuration);
   co_return co_await replace_small_file(env, io.snapshot_path(), encode_descriptor(descriptor));
 }
 
@@ -303,11 +299,19 @@ Task<Status> RaftIo::load() {
   first_index_ = snapshot_.index + 1;
   SegmentLogOptions log_options{.folder = options_.folder + "/log",
                                 .store_id = store_id_,
-                                .segment_size = options_.segment_size};
+                                .segment_size = options_.segment_size,
+                                .damaged = [this](Lsn, Lsn) { damaged_ = true; }};
   auto opened = co_await SegmentLog::open(env_, log_options, snapshot_.replay_from,
                                           [this](LogRecord record) { return replay(std::move(record)); });
   if (!opened) co_return std::unexpected(opened.error());
   log_ = *std::move(opened);
+  if (begins_anew_) {
+    CO_RETURN_IF_ERROR(co_await options_.make_durable());
+    CO_RETURN_IF_ERROR(co_await replace_small_file(env_, snapshot_path(), encode_descriptor(snapshot_)));
+    CO_RETURN_IF_ERROR(log_->trim_before(snapshot_.replay_from));
+    log_warning(fmt::format("{}/log was damaged; the catalogue has what stood there, and the log begins anew behind entry {}",
+                            options_.folder, snapshot_.index));
+  }
   if (last_index() == 0) CO_RETURN_IF_ERROR(co_await make_group());
   co_return Status{};
 }
@@ -389,7 +393,21 @@ Status RaftIo::replay(LogRecord record) {
   }
   if (index <= snapshot_.index) return {};
   if (index > last_index() + 1) {
-    return fail(Code::kCorrupt, fmt::format("{}/log: entry {} follows entry {}", options_.folder, index, last_index()));
+    if (!damaged_ || index > options_.applied_index + 1) {
+      return fail(Code::kCorrupt, fmt::format("{}/log: is damaged: entry {} follows entry {}", options_.folder, index, last_index()));
+    }
+    // A group of one has had one term, and no other configuration.
+    begins_anew_ = true;
+    positions_.clear();
+    loaded_.clear();
+    log_bytes_ = 0;
+    snapshot_ = {.index = index - 1,
+                 .term = term,
+                 .configuration_index = index - 1,
+                 .configuration = servers_of_one(),
+                 .database_id = options_.database_id,
+                 .replay_from = record.lsn};
+    first_index_ = index;
   }
   while (last_index() >= index) loaded_.pop_back(), forget_from(last_index());
   auto size = static_cast<uint32_t>(record.body.size());
@@ -398,6 +416,15 @@ Status RaftIo::replay(LogRecord record) {
   term_ = std::max(term_, term);  // Appends do not wait for the term file.
   loaded_.push_back({.term = term, .type = type, .bytes = std::move(record.body)});
   return {};
+}
+
+Bytes RaftIo::servers_of_one() const {
+  raft_configuration configuration;
+  raft_configuration_init(&configuration);
+  CHECK(raft_configuration_add(&configuration, options_.id, options_.address.c_str(), RAFT_VOTER) == 0);
+  Bytes servers = encode_servers(configuration);
+  raft_configuration_close(&configuration);
+  return servers;
 }
 
 // The first entry of every log is its first configuration.
@@ -494,6 +521,11 @@ Task<void> RaftIo::write_term() {
 Task<void> RaftIo::put_snapshot(Descriptor descriptor) {
   uint64_t index = descriptor.index;
   auto written = co_await write_snapshot(std::move(descriptor));
+  // A failed sync is never tried again: after it, nobody knows what is on the disk.
+  if (!written && written.error().code != Code::kNoSpace && written.error().code != Code::kUnavailable) {
+    options_.fatal(written.error());
+    co_return;
+  }
   // C-Raft keeps its entries and tries again with one of the next.
   if (!written) log_warning(fmt::format("no snapshot at {}: {}", index, written.error().to_string()));
   if (auto* request = std::exchange(putting_, nullptr)) request->cb(request, written ? 0 : RAFT_IOERR);

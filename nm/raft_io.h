@@ -45,6 +45,7 @@ struct RaftIoOptions {
   uint64_t id = 1;
   std::string address;         // This server's, in the configuration of a new group of one.
   std::string database_id;
+  uint64_t applied_index = 0;        // The database has all up to here.
   uint64_t segment_size = 16 << 20;
   // Everything applied so far is durable in the database when it ends.
   std::function<Task<Status>()> make_durable;
@@ -57,8 +58,9 @@ class RaftIo {
   // there is in the database. For a catalogue that was made without a log.
   static Task<Status> begin_behind(Env& env, RaftIoOptions options, uint64_t index);
 
-  // Reads what is there, or makes a new group of one, durably. CORRUPT if the descriptor
-  // names another database.
+  // Reads what is there, or makes a new group of one, durably. Where the log is damaged and the
+  // database has all that stood there, the log begins anew behind it. CORRUPT if it has not, or if the
+  // descriptor names another database.
   static Task<Result<std::unique_ptr<RaftIo>>> open(Env& env, RaftIoOptions options);
   ~RaftIo();
 
@@ -69,7 +71,9 @@ class RaftIo {
   uint64_t last_index() const { return first_index_ + positions_.size() - 1; }
   // Of the entries behind the last snapshot: what C-Raft keeps in memory.
   uint64_t log_bytes() const { return log_bytes_; }
-  const SegmentLog& log() const { return *log_; }
+  SegmentLog& log() { return *log_; }
+  // Nothing in front of it counts any more.
+  Lsn replay_from() const { return snapshot_.replay_from; }
   // Ends callbacks: what C-Raft still waits for is cancelled. Called by C-Raft's close.
   void cancel_all();
 
@@ -111,6 +115,7 @@ class RaftIo {
   static Bytes encode_descriptor(const Descriptor& descriptor);
   static Status decode_descriptor(BytesView bytes, Descriptor& descriptor);
   Bytes configuration_of_one() const;
+  Bytes servers_of_one() const;
 
   Lsn append_record(uint64_t index, uint64_t term, uint16_t type, Bytes bytes, SegmentLog::Done done);
   void forget_from(uint64_t index);
@@ -140,6 +145,8 @@ class RaftIo {
   std::deque<Appending> appending_;
   raft_io_snapshot_put* putting_ = nullptr;
   bool closed_ = false;
+  bool damaged_ = false;    // Of opening: something in the log was,
+  bool begins_anew_ = false;  // and the log begins behind it.
   std::optional<TimerId> tick_timer_;
   Duration tick_every_{};
   void (*on_tick_)(raft_io*) = nullptr;

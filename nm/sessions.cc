@@ -40,7 +40,7 @@ Task<Status> Sessions::begin(std::string folder) {
     auto added = co_await proposer_->propose(std::move(command));
     if (!added) co_return std::unexpected(added.error());
   }
-  if (!catalogue_->users("", 1).empty()) co_return Status{};
+  if (catalogue_->user(kFirstUser)) co_return Status{};
   std::string password = options_.first_password.empty() ? readable_password(env_.random) : options_.first_password;
   // Before the user is there: whoever starts after a power cut here begins anew.
   CO_RETURN_IF_ERROR(co_await write_credentials(std::move(folder), password));

@@ -153,6 +153,20 @@ Task<Status> Enrollment::join(Address address, std::optional<JoinToken> token) {
   co_return co_await ask(peer.get(), std::move(key), std::move(token));
 }
 
+Task<void> Enrollment::rejoin_if_told() {
+  auto token = co_await read_token();
+  if (!token || !*token || tls_->credentials()->believes((*token)->authority)) co_return;
+  const TlsMaterial before = tls_->credentials()->material();
+  for (const Address& address : options_.name_nodes) {
+    Status joined = co_await join(address, *token);
+    if (joined) co_return log_info("joined the cluster's new authority, as " + options_.token_file + " says");
+    // Nobody else is locked out meanwhile.
+    (void)tls_->credentials()->set(before);
+    if (joined.error().message != rejoin_refused_) log_warning("joining with " + options_.token_file + ": " + joined.error().to_string());
+    rejoin_refused_ = joined.error().message;
+  }
+}
+
 Task<Status> Enrollment::ask(Peer* name_node, Bytes private_key, std::optional<JoinToken> token) {
   wire::EnrollRequest request;
   request.set_server(options_.name);

@@ -34,6 +34,9 @@ class Enrollment {
   // Ends when there is a certificate that can be shown. Waits for a name node if it must; an error is for
   // good, with what to do about it.
   Task<Status> begin();
+  // While no name node is in reach: whether the token file names another authority than those believed, as when the
+  // cluster's was lost; then it joins again with it. The file is only looked at.
+  Task<void> rejoin_if_told();
   // Over a registered connection, when it is time or the authorities changed.
   Task<void> renew_if_due(Peer* name_node);
   // Of a heartbeat's answer.
@@ -58,6 +61,7 @@ class Enrollment {
   uint64_t generation_ = 0;
   uint64_t generation_heard_ = 0;
   Instant try_again_at_{};
+  std::string rejoin_refused_;  // Why, as was said last.
 };
 
 }  // namespace understudy

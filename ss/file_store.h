@@ -35,6 +35,7 @@ struct FileStoreOptions {
   // Read by compaction, at the most; 0: as fast as it can.
   uint64_t compaction_bytes_per_second = 32 << 20;
   uint64_t segment_size = 0;  // 0: what suits the disk.
+  uint64_t checkpoint_records = 10'000;  // After so many the index is made durable, so that a start replays little.
   // The index is made anew from the log, whatever state it is in.
   bool rebuild_index = false;
 };

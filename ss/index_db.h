@@ -120,7 +120,8 @@ class IndexDb {
   // ---- Repairing and checking (index_repair.cc).
   // What stands in the log from `from` up to `to`, exclusive: for repairing it.
   Result<std::vector<VersionRow>> versions_in(Lsn from, Lsn to);
-  Result<std::vector<ChunkRow>> chunks_in(Lsn from, Lsn to);
+  // All chunks in an order of the index's own.
+  Result<std::vector<ChunkRow>> chunks_behind(const std::optional<ChunkRow>& after, size_t count_max);
   // Objects whose newest name stands there alone, in no version's record.
   Result<std::vector<FileId>> names_in(Lsn from, Lsn to);
   Result<std::vector<FileId>> files_with_aside();

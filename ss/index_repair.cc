@@ -16,11 +16,13 @@ Result<std::vector<VersionRow>> IndexDb::versions_in(Lsn from, Lsn to) {
   }
 }
 
-Result<std::vector<ChunkRow>> IndexDb::chunks_in(Lsn from, Lsn to) {
+Result<std::vector<ChunkRow>> IndexDb::chunks_behind(const std::optional<ChunkRow>& after, size_t count_max) {
   std::vector<ChunkRow> all;
-  // All chunks are gone through: an index by position would cost more than repairs are worth.
-  auto find = db_->statement("SELECT file_id, hash, lsn, size FROM chunks WHERE lsn >= ?1 AND lsn < ?2 ORDER BY lsn");
-  find.bind(number(from)).bind(number(to));
+  auto find = db_->statement(after ? "SELECT file_id, hash, lsn, size FROM chunks WHERE (file_id, hash) > (?1, ?2) "
+                                     "ORDER BY file_id, hash LIMIT ?3"
+                                   : "SELECT file_id, hash, lsn, size FROM chunks ORDER BY file_id, hash LIMIT ?1");
+  if (after) find.bind(number(after->file)).bind_blob(after->hash.view());
+  find.bind(count_max);
   while (true) {
     ASSIGN_OR_RETURN(bool found, find.step());
     if (!found) return all;

@@ -34,6 +34,8 @@ struct StorageServerOptions {
   Address advertise;                     // Empty: what listen came to.
   size_t clients_max = 8000;             // Connections at once.
   uint64_t compaction_mib_per_second = 32;         // 0: no limit.
+  uint64_t segment_size = 0;                       // As in FileStoreOptions, and the next one.
+  uint64_t checkpoint_records = 10'000;
   Duration edit_idle_limit = std::chrono::minutes(10);
   Duration upload_idle_limit = std::chrono::minutes(10);
   Duration stop_limit = std::chrono::seconds(10);  // For draining, at a stop.

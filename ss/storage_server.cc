@@ -22,6 +22,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kHousekeepingInterval = 10s;
+constexpr Duration kLookForToken = std::chrono::seconds(2);
 // Without a name node there is nobody to announce to: do not wait long for one.
 constexpr Duration kStopLimitAlone = 500ms;
 
@@ -49,6 +50,8 @@ Task<Status> StorageServer::open() {
   FileStoreOptions store;
   store.folder = options_.folder;
   store.compaction_bytes_per_second = options_.compaction_mib_per_second << 20;
+  store.segment_size = options_.segment_size;
+  store.checkpoint_records = options_.checkpoint_records;
   store.may_append = [this](Epoch epoch) { return state_->fence.check_change(epoch, env_.clock.now()); };
   CO_ASSIGN_OR_RETURN(store_, co_await FileStore::open(env_, std::move(store)));
   std::string owner = store_->server_name();
@@ -90,9 +93,11 @@ Task<Status> StorageServer::serve() {
   }
   CO_ASSIGN_OR_RETURN(listener_, env_.net.listen(options_.listen));
   address_ = options_.advertise.empty() ? listener_->local() : options_.advertise;
-  CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + "/pid",
-                                                 std::to_string(env_.processes.self().pid) + "\n"));
-  CO_RETURN_IF_ERROR(co_await replace_small_file(env_, options_.folder + "/address", address_ + "\n"));
+  // For people and scripts: on a full disk it serves without.
+  auto noted = co_await replace_small_file(env_, options_.folder + "/pid", std::to_string(env_.processes.self().pid) + "\n");
+  if (noted) noted = co_await replace_small_file(env_, options_.folder + "/address", address_ + "\n");
+  if (!noted && noted.error().code != Code::kNoSpace) co_return noted;
+  if (!noted) log_warning(noted.error().message);
 
   Incarnation incarnation = env_.random.next() | 1;
   state_->observer = observer_;
@@ -118,6 +123,7 @@ Task<Status> StorageServer::serve() {
   tasks_.spawn(sync_writes_->run());
   tasks_.spawn(accept_clients());
   tasks_.spawn(stay_linked());
+  if (options_.enrollment) tasks_.spawn(watch_token());
   tasks_.spawn(keep_house());
   tasks_.spawn(client_calls_->watch_writers());
   while (!stopping_ && !failure_) {
@@ -135,6 +141,14 @@ Task<void> StorageServer::enroll() {
   if (!begun) co_return end(begun.error());
   enrolled_ = true;
   changed_.notify_all();
+}
+
+// An operator may have put another token there.
+Task<void> StorageServer::watch_token() {
+  for (;;) {
+    co_await sleep_for(env_, kLookForToken);
+    if (!link_->registered()) co_await options_.enrollment->rejoin_if_told();
+  }
 }
 
 Task<void> StorageServer::accept_clients() {

@@ -52,6 +52,7 @@ class StorageServer {
  private:
   Task<Status> serve();
   Task<void> enroll();
+  Task<void> watch_token();
   Task<void> accept_clients();
   Task<void> serve_client(std::unique_ptr<Connection> connection);
   Task<void> stay_linked();

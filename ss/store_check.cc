@@ -6,8 +6,11 @@
 #include <map>
 #include <set>
 
+#include "common/base/chunk_list.h"
+#include "common/env/direct_read.h"
 #include "common/env/env_util.h"
 #include "common/segment_log/log_reader.h"
+#include "common/segment_log/packed_recovery.h"
 #include "ss/index_db.h"
 #include "ss/stored_version.h"
 
@@ -31,8 +34,11 @@ struct Checking {
     FileId file = kNoFile;
     Version version;
     ChunkHash hash;
+    uint32_t level = 0;  // Not 0: of a list chunk, one more than its own.
   };
-  std::set<std::pair<FileId, ChunkHash>> chunks;  // Whole ones.
+  using Key = std::pair<FileId, ChunkHash>;
+  std::set<Key> chunks;                           // Whole ones,
+  std::map<Key, std::vector<ChunkHash>> lists;    // and what those name that are lists.
   std::vector<Named> named;                       // By versions.
   std::set<std::pair<FileId, Version>> trimmed;   // Their chunks may have gone.
 
@@ -45,6 +51,7 @@ struct Checking {
   Task<Status> check_segment(std::string path, Lsn base, bool last);
   Task<Status> check_packed(std::string path);
   Status check_record(const std::string& path, uint64_t offset, LogRecord record);
+  void note_list(Key key, BytesView bytes);
   void check_chunks();
   Status compare_index();
 };
@@ -105,6 +112,7 @@ Status Checking::check_record(const std::string& path, uint64_t offset, LogRecor
       damaged(fmt::format("{}: offset {}: a chunk of file {:016x} whose bytes have another hash", path, offset, chunk.file_id()));
     } else {
       chunks.emplace(FileId{chunk.file_id()}, hash);
+      note_list({FileId{chunk.file_id()}, hash}, record.body);
     }
   } else if (type == RecordType::kVersion) {
     ++result.versions;
@@ -115,7 +123,7 @@ Status Checking::check_record(const std::string& path, uint64_t offset, LogRecor
       for (const auto& chunk : (*version)->record().chunks()) {
         ChunkHash hash;
         if (!parse_chunk_hash(chunk.hash(), hash)) continue;
-        named.push_back({(*version)->file(), (*version)->version(), hash});
+        named.push_back({(*version)->file(), (*version)->version(), hash, (*version)->list_level()});
       }
     }
   } else if (auto* trim = std::get_if<TrimRow>(&row->row)) {
@@ -131,7 +139,7 @@ Status Checking::check_record(const std::string& path, uint64_t offset, LogRecor
 }
 
 Task<Status> Checking::check_segment(std::string path, Lsn base, bool last) {
-  CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, env.disk.open(path, OpenMode::kRead));
+  CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, open_for_verifying(env, path));
   CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
   ++result.segments;
   auto read = file->read(0, kSegmentHeaderSize);
@@ -181,12 +189,15 @@ Task<Status> Checking::check_segment(std::string path, Lsn base, bool last) {
 }
 
 Task<Status> Checking::check_packed(std::string path) {
-  CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, env.disk.open(path, OpenMode::kRead));
+  CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, open_for_verifying(env, path));
   ++result.segments;
   auto packed = co_await load_packed(file, path);
+  if (!packed && packed.error().code != Code::kCorrupt) co_return std::unexpected(std::move(packed).error());
   if (!packed) {
     damaged(packed.error().message);
-    co_return Status{};
+    const auto range = parse_packed_name(path.substr(path.rfind('/') + 1));
+    packed = co_await recover_packed(file, path, *range, store_id);
+    if (!packed) co_return std::unexpected(std::move(packed).error());
   }
   if ((*packed)->header.store_id != store_id) {
     damaged(path + ": belongs to store " + (*packed)->header.store_id);
@@ -207,12 +218,33 @@ Task<Status> Checking::check_packed(std::string path) {
   }
 }
 
+// A file's own bytes may look like one; what counts is who names them.
+void Checking::note_list(Key key, BytesView bytes) {
+  constexpr std::string_view kListMagic = "ULIST";
+  if (!bytes.starts_with(kListMagic) || bytes.size() <= kListMagic.size()) return;
+  auto entries = parse_list(bytes, static_cast<uint8_t>(bytes[kListMagic.size()]));
+  if (!entries) return;
+  auto& names = lists[key];
+  for (const auto& entry : *entries) names.push_back(entry.hash);
+}
+
 // In the end: a chunk that was damaged may stand once more behind the versions that name it.
+// Lists are followed to the file's own chunks, each once.
 void Checking::check_chunks() {
-  for (const auto& one : named) {
-    if (chunks.contains({one.file, one.hash}) || trimmed.contains({one.file, one.version})) continue;
-    damaged(fmt::format("file {:016x}, version {}: its chunk {} is not in the log, or damaged", number(one.file),
-                        one.version.to_string(), one.hash.to_hex().substr(0, 16)));
+  std::set<Key> followed;
+  std::vector<Named> open = std::move(named);
+  while (!open.empty()) {
+    const Named one = open.back();
+    open.pop_back();
+    if (trimmed.contains({one.file, one.version})) continue;
+    const Key key{one.file, one.hash};
+    auto list = one.level > 0 ? lists.find(key) : lists.end();
+    if (!chunks.contains(key) || (one.level > 0 && list == lists.end())) {
+      damaged(fmt::format("file {:016x}, version {}: its chunk {} is not in the log, or damaged", number(one.file),
+                          one.version.to_string(), one.hash.to_hex().substr(0, 16)));
+    }
+    if (list == lists.end() || !followed.insert(key).second) continue;
+    for (const ChunkHash& below : list->second) open.push_back({one.file, one.version, below, one.level - 1});
   }
 }
 
@@ -243,7 +275,7 @@ Task<Result<StoreCheck>> check_store(Env& env, std::string folder, std::function
   CO_ASSIGN_OR_RETURN(FileInfo info, env.disk.info(folder));
   if (info.kind != FileInfo::Kind::kFolder) co_return fail(Code::kNotFolder, folder + ": is no folder");
   Scratch scratch{env, folder + "/check.db"};
-  Checking checking{env, folder, std::move(say), {}, {}, kNoLsn, nullptr, nullptr, {}, {}, {}};
+  Checking checking{env, folder, std::move(say), {}, {}, kNoLsn, nullptr, nullptr, {}, {}, {}, {}};
   CO_RETURN_IF_ERROR(co_await checking.identify());
   auto lock = env.disk.lock(folder + "/lock");
   if (!lock && lock.error().code == Code::kLocked) {

@@ -75,6 +75,7 @@ Task<Status> StoreEngine::compact_one() {
       if (index_full_) co_return Status{};
       auto synced = co_await index_->checkpoint(env_);
       if (!synced && synced.error().code == Code::kUnavailable) co_return Status{};  // Somebody is at it.
+      if (!synced && synced.error().code != Code::kNoSpace) broken(synced.error());
       if (!synced) co_return synced;
       if (run->end > index_->synced()) co_return Status{};
     }

@@ -16,7 +16,6 @@ using namespace std::chrono_literals;
 constexpr uint64_t kCacheBytes = 32 << 20;
 constexpr Duration kCommitEvery = 200ms;
 constexpr size_t kUncommittedMax = 2000;
-constexpr uint64_t kCheckpointEvery = 10'000;  // Records.
 // The log leaves so much of the disk to the index.
 constexpr uint64_t kReserveBytes = 8 << 20;
 // Content leaves so much to the log's small records.
@@ -133,13 +132,21 @@ Task<Status> StoreEngine::open_log() {
           return {};
         }
         RETURN_IF_ERROR(index->apply(*decoded));
-        return index->uncommitted() < kUncommittedMax ? Status() : index->commit();
+        if (index->uncommitted() % kUncommittedMax != 0) return {};
+        // What a full disk refuses stays in memory, for reading it.
+        auto committed = index->commit();
+        return committed || committed.error().code == Code::kNoSpace ? Status() : committed;
       }));
-  co_return index_->commit();
+  co_return commit_index();
 }
 
 void StoreEngine::broken(Error error) {
   if (failure_) return;
+  if (error.code != Code::kUnavailable) {
+    // It was the index. What it says of itself counts no more, also where a sync failed: it holds nothing that the log does not.
+    (void)IndexDb::remove(env_, options_.folder + "/index.db");
+    error.message += "; the next start makes the index anew from the log";
+  }
   failure_ = error;
   log_error("the store failed: " + error.message);
   failed_.try_set(std::move(error));
@@ -210,7 +217,7 @@ Task<void> StoreEngine::keep_index() {
     auto sleep = sleep_for(env_, kCommitEvery);
     co_await sleep;
     Status kept = commit_index();
-    if (kept && !index_full_ && index_->commits_since_checkpoint() >= kCheckpointEvery) {
+    if (kept && !index_full_ && index_->commits_since_checkpoint() >= options_.checkpoint_records) {
       kept = co_await index_->checkpoint(env_);
       if (kept) kept = commit_index();
       // What came meanwhile is little; behind it the write-ahead log starts over.

@@ -294,6 +294,11 @@ class StoreEngine final : public FileStore {
   Task<Status> bring_name(FileId object, Repair* repair);
   Task<Result<Bytes>> chunk_from_partner(FileId file, ChunkHash hash);
   Task<Status> say_again();
+  Task<Status> say_trims_again(Lsn before);
+  Status note_trimmed(const LogRecord& record, std::map<FileId, wire::TrimRecord>* missing);
+  Task<Result<std::vector<ChunkRow>>> chunks_in(Lsn from, Lsn to);
+  Task<void> mend_frames();
+  Task<void> mend_frame(Lsn base);
   Task<Status> say_aside(FileId file, StoredVersionRef keep, std::vector<Version> versions, bool rescued);
 
   // store_replica.cc
@@ -360,6 +365,7 @@ class StoreEngine final : public FileStore {
   Lsn scrub_position_ = kNoLsn;        // kNoLsn: between two passes.
   std::map<Lsn, Damage> damaged_;      // Known, and not repaired.
   std::set<Lsn> being_repaired_;
+  Lsn trims_said_before_ = kNoLsn;     // What retention took of what stands there was said again.
   struct FoundAtStart {
     Lsn from{}, to{};
   };

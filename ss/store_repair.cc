@@ -8,13 +8,18 @@
 
 #include "common/base/checksum.h"
 #include "common/base/log.h"
+#include "common/env/env_util.h"
 #include "common/segment_log/log_format.h"
+#include "common/segment_log/log_reader.h"
 #include "ss/store_engine.h"
 
 namespace understudy {
 namespace {
 
 constexpr size_t kLookedUpAtOnce = 256;  // Chunks in the index, in a row.
+constexpr size_t kChunksAtOnce = 4096;
+// Of the log, read at once while trims are said again.
+constexpr size_t kTrimsLookedAtOnce = 256;
 
 std::string name_of(FileId file) { return fmt::format("file {:016x}", number(file)); }
 
@@ -161,6 +166,24 @@ Task<void> StoreEngine::repair_version_record(Lsn lsn) {
   if (rows && rows->size() == 1) co_await found_damage(lsn, rows->front().end);
 }
 
+// All chunks are gone through, a piece at a time: an index by position would cost every write more than repairs are worth.
+Task<Result<std::vector<ChunkRow>>> StoreEngine::chunks_in(Lsn from, Lsn to) {
+  std::vector<ChunkRow> all;
+  std::optional<ChunkRow> after;
+  while (true) {
+    CO_ASSIGN_OR_RETURN(auto page, index_->chunks_behind(after, kChunksAtOnce));
+    if (page.empty()) break;
+    after = page.back();
+    for (const ChunkRow& row : page) {
+      if (row.lsn >= from && row.lsn < to) all.push_back(row);
+    }
+    auto turn = yield_now(env_);
+    co_await turn;
+  }
+  std::ranges::sort(all, {}, &ChunkRow::lsn);
+  co_return all;
+}
+
 Task<Status> StoreEngine::repair_range(Repair* repair) {
   // Records of which the index knows nothing, because it was made without them.
   const bool unknown = std::ranges::any_of(
@@ -168,23 +191,29 @@ Task<Status> StoreEngine::repair_range(Repair* repair) {
   std::map<Lsn, Bytes> pieces;
   CO_ASSIGN_OR_RETURN(auto versions, index_->versions_in(repair->from, repair->to));
   for (const auto& row : versions) CO_RETURN_IF_ERROR(co_await bring_version(row, repair, &pieces));
-  CO_ASSIGN_OR_RETURN(auto chunks, index_->chunks_in(repair->from, repair->to));
+  CO_ASSIGN_OR_RETURN(auto chunks, co_await chunks_in(repair->from, repair->to));
   for (const auto& row : chunks) CO_RETURN_IF_ERROR(co_await bring_chunk(row, repair, &pieces));
   CO_ASSIGN_OR_RETURN(auto names, index_->names_in(repair->from, repair->to));
   for (FileId object : names) CO_RETURN_IF_ERROR(co_await bring_name(object, repair));
-  // (A packed segment has no places for what is not there.)
-  if (repair->left.empty() && !unknown && !log_->is_packed(repair->from)) {
+  // What else stood there is needed by nothing. In a packed segment it simply goes.
+  const bool rest_may_go = repair->left.empty() && !unknown;
+  const bool packed = log_->is_packed(repair->from);
+  if (rest_may_go) {
     bool rest = false;
     for (auto [from, to] : holes(repair->from, repair->to, pieces)) {
       const uint64_t size = number(to) - number(from);
       if (size < kRecordHeaderSize) continue;
       rest = true;
-      pieces[from] = encoded(RecordType::kGap, from, {}, Bytes(size - kRecordHeaderSize, '\0'));
+      if (!packed) pieces[from] = encoded(RecordType::kGap, from, {}, Bytes(size - kRecordHeaderSize, '\0'));
     }
     if (rest) CO_RETURN_IF_ERROR(co_await say_again());
+    if (rest) CO_RETURN_IF_ERROR(co_await say_trims_again(repair->to));
   }
   const bool filled = holes(repair->from, repair->to, pieces).empty();
-  auto put = co_await log_->put_back(std::move(pieces));
+  Status put;
+  if (rest_may_go || !pieces.empty()) {
+    put = co_await log_->put_back(repair->from, rest_may_go ? repair->to : repair->from, std::move(pieces));
+  }
   if (!put) co_return fail(put.error().code, "it cannot be put back: " + put.error().message);
   if (unknown && !filled && repair->left.empty()) {
     repair->left.push_back("what stood there is not known; versions of the past may be missing here, and are on the "
@@ -341,6 +370,62 @@ Task<Status> StoreEngine::say_again() {
     }
   }
   co_return Status{};
+}
+
+// What retention took, for all that still stands in front of `before` as it was: a TRIM record may have
+// been among what is lost, and an index that is rebuilt from the log would give it all back.
+Task<Status> StoreEngine::say_trims_again(Lsn before) {
+  if (before <= trims_said_before_) co_return Status{};
+  const Lsn upto = log_->durable_end();
+  std::map<FileId, wire::TrimRecord> missing;
+  for (Lsn base : log_->segment_bases(log_->begin())) {
+    if (base >= before) break;
+    auto opened = co_await log_->open_segment(base, kNoLsn, upto);
+    if (!opened) continue;  // It was packed meanwhile, or is damaged itself: what is not there comes back by nothing.
+    std::unique_ptr<LogReader> reader = *std::move(opened);
+    for (size_t looked = 0; reader->position() < before; ++looked) {
+      CO_ASSIGN_OR_RETURN(auto record, co_await reader->next());
+      if (!record && reader->at_file_end()) break;
+      if (!record) {
+        CO_RETURN_IF_ERROR(co_await reader->skip_damage());
+        continue;
+      }
+      CO_RETURN_IF_ERROR(note_trimmed(*record, &missing));
+      if (looked % kTrimsLookedAtOnce != 0) continue;
+      auto turn = yield_now(env_);
+      co_await turn;
+    }
+  }
+  std::vector<Future<Status>> done;
+  for (auto& [file, record] : missing) done.push_back(append_trim(std::move(record)));
+  CO_RETURN_IF_ERROR(co_await all_of(std::move(done)));
+  trims_said_before_ = upto;
+  co_return Status{};
+}
+
+Status StoreEngine::note_trimmed(const LogRecord& record, std::map<FileId, wire::TrimRecord>* missing) {
+  if (RecordType{record.type} != RecordType::kVersion && RecordType{record.type} != RecordType::kChunk) return {};
+  ASSIGN_OR_RETURN(IndexRecord decoded, decode_index_record(record));
+  if (auto* version = std::get_if<VersionRow>(&decoded.row)) {
+    ASSIGN_OR_RETURN(auto row, index_->version(version->file, version->version));
+    const bool taken = !row || (row->lsn == record.lsn && row->trimmed && !version->trimmed);
+    if (!taken) return {};
+    auto& trim = (*missing)[version->file];
+    trim.set_file_id(number(version->file));
+    auto* trimmed = trim.add_versions();
+    *trimmed->mutable_version() = version_to_wire(version->version);
+    trimmed->set_lsn(number(record.lsn));
+    trimmed->set_gone(!row);
+  } else if (auto* chunk = std::get_if<ChunkRow>(&decoded.row)) {
+    ASSIGN_OR_RETURN(auto row, index_->chunk(chunk->file, chunk->hash));
+    if (row) return {};
+    auto& trim = (*missing)[chunk->file];
+    trim.set_file_id(number(chunk->file));
+    auto* freed = trim.add_chunks();  // Of no size: its bytes are counted as dead already.
+    freed->set_hash(chunk->hash.bytes.data(), chunk->hash.bytes.size());
+    freed->set_lsn(number(record.lsn));
+  }
+  return {};
 }
 
 }  // namespace understudy

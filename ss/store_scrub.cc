@@ -83,6 +83,7 @@ Task<void> StoreEngine::scrub(ScrubOptions options) {
   auto moment = sleep_for(env_, kFirstLook);
   co_await moment;
   const auto found = std::exchange(found_at_start_, {});
+  co_await mend_frames();
   for (const auto& damage : found) co_await found_damage(damage.from, damage.to);
   if (options.bytes_per_second == 0) co_return;
   while (!failure_) {
@@ -96,6 +97,7 @@ Task<void> StoreEngine::scrub(ScrubOptions options) {
       auto sleep = sleep_for(env_, step);
       co_await sleep;
       wait_us -= std::chrono::duration_cast<std::chrono::microseconds>(step).count();
+      co_await mend_frames();
       co_await try_damaged_again();
     }
     auto passed = co_await scrub_pass(options);
@@ -116,6 +118,9 @@ Task<Status> StoreEngine::scrub_pass(ScrubOptions options) {
     if (base >= upto) break;
     CO_RETURN_IF_ERROR(co_await scrub_segment(base, upto, &pace));
   }
+  const std::string index_path = options_.folder + "/index.db";
+  CO_ASSIGN_OR_RETURN(std::string problems, co_await verify_pages(env_, index_path, options.bytes_per_second));
+  if (!problems.empty()) broken({Code::kCorrupt, index_path + ": " + problems});
   scrub_position_ = kNoLsn;
   scrub_.set_last_end_us(env_.clock.wall().time_since_epoch().count());
   scrub_.set_last_bytes(scrub_.pass_bytes());
@@ -144,15 +149,37 @@ Task<void> StoreEngine::slow_down(Pace* pace, uint64_t bytes) {
   }
 }
 
+// What frames the records: nothing is lost with it.
+Task<void> StoreEngine::mend_frame(Lsn base) {
+  auto mended = co_await log_->mend_frame(base);
+  wire::Event event;
+  event.set_kind(mended ? "repaired" : "damaged");
+  event.set_text(fmt::format("what frames the segment at position {} of the log was damaged, and {}", number(base),
+                             mended ? "was written anew from its records" : "could not be written anew: " + mended.error().message));
+  report(std::move(event));
+  if (mended) scrub_.set_repaired(scrub_.repaired() + 1);
+}
+
+Task<void> StoreEngine::mend_frames() {
+  const std::set<Lsn> damaged = log_->damaged_frames();
+  for (Lsn base : damaged) co_await mend_frame(base);
+}
+
 Task<Status> StoreEngine::scrub_segment(Lsn base, Lsn upto, Pace* pace) {
+  auto whole = co_await log_->header_is_whole(base);
+  if (whole && !*whole) co_await mend_frame(base);
   auto opened = co_await log_->open_segment(base, scrub_position_, upto);
+  if (!opened && opened.error().code == Code::kCorrupt && log_->is_packed(base)) {
+    co_await mend_frame(base);
+    opened = co_await log_->open_segment(base, scrub_position_, upto);
+  }
   // Compaction may have taken it meanwhile.
   if (!opened && opened.error().code == Code::kNotFound) co_return Status{};
   if (!opened) co_return std::unexpected(opened.error());
   std::unique_ptr<LogReader> reader = *std::move(opened);
   uint64_t saved = pace->bytes;
   while (true) {
-    const Lsn at = reader->position();
+    const Lsn at = std::max(reader->position(), scrub_position_);  // A packed one is read from a little before.
     CO_ASSIGN_OR_RETURN(auto record, co_await reader->next());
     if (!record) {
       if (reader->at_file_end()) break;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "common/sqlite/sqlite_db.h"
 
@@ -80,6 +81,41 @@ TEST_F(SqliteDbTest, OneTextMayRunTwiceAtOnce) {
   ASSERT_TRUE(outer.step().value());
   EXPECT_EQ(outer.column_uint64(0), 2u);
   EXPECT_EQ(inner.column_uint64(0), 1u);
+}
+
+// One bit, wherever it is in the file, is never taken for data.
+TEST_F(SqliteDbTest, AFlippedBitIsSaid) {
+  for (uint64_t key = 0; key < 400; ++key) ASSERT_TRUE(put(key, Bytes(300 + key % 9000, static_cast<char>('a' + key % 26))));
+  ASSERT_TRUE(db_->checkpoint_here());
+  db_.reset();
+  const std::string path = folder_ + "/index.db";
+  const uint64_t size = std::filesystem::file_size(path);
+  auto flip = [&](uint64_t at) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(at));
+    const char before = static_cast<char>(file.get());
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(before ^ 4));
+  };
+  for (uint64_t at = 4096 + 77; at < size; at += 4096 * 3 + 501) {
+    flip(at);
+    reopen();
+    bool said = false;
+    for (uint64_t key = 0; key < 400; ++key) {
+      auto select = db_->statement("SELECT value FROM pairs WHERE key = ?1");
+      auto found = select.bind(key).step();
+      if (!found) {
+        said = true;
+        EXPECT_EQ(found.error().code, Code::kCorrupt) << found.error().to_string();
+      } else if (*found) {
+        EXPECT_TRUE(select.column_bytes(0) == Bytes(300 + key % 9000, static_cast<char>('a' + key % 26))) << key;
+      }
+    }
+    EXPECT_TRUE(said) << at;
+    flip(at);
+  }
+  reopen();
+  EXPECT_EQ(get(399), Bytes(699, static_cast<char>('a' + 399 % 26)));
 }
 
 }  // namespace

@@ -93,5 +93,24 @@ TEST_F(StoreCheckTest, AnIndexThatDoesNotFitIsToldAndMadeAnew) {
   EXPECT_EQ(said.result->damages, 0u) << said.text;
 }
 
+// A file of so many chunks that its lists are chunks themselves: one that only a list names.
+TEST_F(StoreCheckTest, ListsAreFollowedToTheChunks) {
+  ChunkRefs chunks;
+  for (uint64_t n = 0; n < 300; ++n) {
+    auto chunk = ss_.await(ss_->stage(FileId{9}, some_bytes(n, 2000)));
+    ASSERT_TRUE(chunk);
+    chunks.push_back(*chunk);
+  }
+  ASSERT_TRUE(ss_.await(ss_->commit(ss_.change(9), chunks, false)));
+  ASSERT_TRUE(ss_.await(ss_->close()));
+  ss_.kill();
+  EXPECT_EQ(check().result->damages, 0u);
+  rot(some_bytes(123, 2000).substr(500, 40));
+  Said said = check();
+  ASSERT_TRUE(said.result);
+  EXPECT_NE(said.text.find("file 0000000000000009, version 3.1: its chunk " + chunks[123].hash.to_hex().substr(0, 16)), std::string::npos)
+      << said.text;
+}
+
 }  // namespace
 }  // namespace understudy

@@ -85,14 +85,18 @@ Task<Result<std::optional<LogRecord>>> LogReader::record_at(uint64_t offset) {
   co_return record;
 }
 
+Task<Result<std::optional<LogRecord>>> LogReader::next_whole() {
+  auto record = co_await record_at(offset_);
+  if (!record || !*record) co_return record;
+  offset_ += record_size((*record)->head.size() + (*record)->body.size());
+  if (packed_) position_ = (*record)->end();
+  co_return record;
+}
+
 Task<Result<std::optional<LogRecord>>> LogReader::next() {
   while (true) {
-    auto record = co_await record_at(offset_);
-    if (!record || !*record) co_return record;
-    offset_ += record_size((*record)->head.size() + (*record)->body.size());
-    if (!packed_) co_return record;
-    position_ = (*record)->end();
-    if ((*record)->lsn >= from_) co_return record;
+    auto record = co_await next_whole();
+    if (!record || !*record || !packed_ || (*record)->lsn >= from_) co_return record;
   }
 }
 

@@ -22,6 +22,9 @@ class LogReader {
   // The next valid record; nothing where the valid records end, for whatever reason.
   Task<Result<std::optional<LogRecord>>> next();
 
+  // The same, also of a packed segment from before `from`, where the reading begins a little earlier.
+  Task<Result<std::optional<LogRecord>>> next_whole();
+
   // Goes on at the next valid record behind damage, or at the end of what is read.
   Task<Status> skip_damage();
 

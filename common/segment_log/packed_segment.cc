@@ -32,7 +32,9 @@ Bytes encode_header(const PackedHeader& header) {
   return out;
 }
 
-Result<PackedHeader> decode_header(BytesView bytes) {
+}  // namespace
+
+Result<PackedHeader> decode_packed_header(BytesView bytes) {
   if (bytes.size() < kPackedHeaderSize || !bytes.starts_with(kPackedMagic)) {
     return fail(Code::kCorrupt, "no packed segment");
   }
@@ -40,7 +42,7 @@ Result<PackedHeader> decode_header(BytesView bytes) {
     return fail(Code::kCorrupt, "a damaged header");
   }
   if (uint32_t format = load_fixed<uint32_t>(bytes.data() + 8); format != kPackedFormat) {
-    return fail(Code::kCorrupt, fmt::format("packed segment format {}; this program knows {}", format, kPackedFormat));
+    return fail(Code::kInvalid, fmt::format("packed segment format {}; this program knows {}", format, kPackedFormat));
   }
   PackedHeader header;
   header.store_id = bytes.substr(16, kStoreIdSize);
@@ -52,8 +54,6 @@ Result<PackedHeader> decode_header(BytesView bytes) {
   header.table_at = load_fixed<uint64_t>(at + 24);
   return header;
 }
-
-}  // namespace
 
 std::optional<PackedTable::Block> PackedTable::block_of(Lsn lsn) const {
   auto above = std::ranges::upper_bound(marks, lsn, {}, &Mark::lsn);
@@ -72,8 +72,8 @@ Task<Result<std::shared_ptr<const PackedTable>>> load_packed(std::shared_ptr<Fil
   auto read_header = file->read(0, kPackedHeaderSize);
   CO_ASSIGN_OR_RETURN(Bytes bytes, co_await read_header);
   auto table = std::make_shared<PackedTable>();
-  auto header = decode_header(bytes);
-  if (!header) co_return fail(Code::kCorrupt, path + ": " + header.error().message);
+  auto header = decode_packed_header(bytes);
+  if (!header) co_return fail(header.error().code, path + ": " + header.error().message);
   table->header = *std::move(header);
   const uint64_t at = table->header.table_at;
   if (at < kPackedHeaderSize || at + 8 > size || size - at > kTableSizeMax || (size - at - 8) % 16 != 0) {
@@ -117,6 +117,13 @@ Task<Status> PackedWriter::add(LogRecord record) {
   pending_ += record.head;
   pending_ += record.body;
   pending_.resize(start + size, '\0');
+  if (pending_.size() >= kWriteSize) co_return co_await flush();
+  co_return Status{};
+}
+
+Task<Status> PackedWriter::add_damaged(Bytes bytes) {
+  pending_ += bytes;
+  marked_behind_large_ = true;
   if (pending_.size() >= kWriteSize) co_return co_await flush();
   co_return Status{};
 }

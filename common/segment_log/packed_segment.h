@@ -45,6 +45,7 @@ struct PackedTable {
   };
   PackedHeader header;
   std::vector<Mark> marks;  // Ascending; the first record has one.
+  bool recovered = false;   // Header or table are damaged, and this is what the records say (packed_recovery.h).
 
   struct Block {
     uint64_t begin = 0;
@@ -57,7 +58,10 @@ struct PackedTable {
   uint64_t offset_before(Lsn lsn) const;
 };
 
-// CORRUPT: no packed segment, or damaged; a newer format is said to be one. `path` is for errors.
+// CORRUPT: no packed segment, or damaged. INVALID: a newer format.
+Result<PackedHeader> decode_packed_header(BytesView bytes);
+
+// The same errors. `path` is for them.
 Task<Result<std::shared_ptr<const PackedTable>>> load_packed(std::shared_ptr<File> file, std::string path);
 
 // Builds the file front to back. Only finish() makes it one.
@@ -68,6 +72,8 @@ class PackedWriter {
 
   // In order of position.
   Task<Status> add(LogRecord record);
+  // What is damaged, as it stands: it stays known to be so.
+  Task<Status> add_damaged(Bytes bytes);
   // Everything is durable when it returns.
   Task<Status> finish();
   uint64_t size() const { return offset_ + pending_.size(); }

@@ -1,6 +1,8 @@
 #include "common/segment_log/segment_files.h"
 
+#include "common/base/log.h"
 #include "common/env/env_util.h"
+#include "common/segment_log/packed_recovery.h"
 
 namespace understudy {
 namespace {
@@ -101,7 +103,14 @@ Task<Result<OpenSegment>> SegmentFiles::open_any(Lsn base) {
   const Lsn end = *found->second.packed_end;
   const uint64_t packings = packings_;
   CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, env_.disk.open(path, OpenMode::kRead));
-  CO_ASSIGN_OR_RETURN(auto packed, co_await load_packed(file, path));
+  auto loaded = co_await load_packed(file, path);
+  if (!loaded && loaded.error().code == Code::kCorrupt && !recover_as_.empty()) {
+    log_error(loaded.error().message + "; it is read by what its records say");
+    loaded = co_await recover_packed(file, path, {base, end}, recover_as_);
+    if (loaded) recovered_.insert(base);
+  }
+  if (!loaded) co_return std::unexpected(std::move(loaded).error());
+  auto packed = *std::move(loaded);
   if (packed->header.base != base || packed->header.end != end) {
     co_return fail(Code::kCorrupt, path + ": is another packed segment than its name says");
   }
@@ -135,6 +144,7 @@ Status SegmentFiles::put_packed(Lsn base, Lsn end) {
   // From here on new readers take the new file, which holds all that they may ask for.
   segments_.erase(segments_.lower_bound(base), segments_.lower_bound(end));
   segments_[base].packed_end = end;
+  recovered_.erase(recovered_.lower_bound(base), recovered_.lower_bound(end));
   RETURN_IF_ERROR(env_.disk.sync_folder(folder_));
   for (const auto& path : replaced) RETURN_IF_ERROR(env_.disk.remove(path));
   return replaced.empty() ? Status() : env_.disk.sync_folder(folder_);

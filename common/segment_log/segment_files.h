@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,12 @@ struct OpenSegment {
 class SegmentFiles {
  public:
   SegmentFiles(Env& env, std::string folder) : env_(env), folder_(std::move(folder)) {}
+
+  // From now on a packed segment whose header or table is damaged is read by what its records
+  // say. (Else it is CORRUPT.)
+  void recover_as(StoreId store_id) { recover_as_ = std::move(store_id); }
+  // Those of which that was so, until they are packed anew; only of what was opened.
+  const std::set<Lsn>& recovered() const { return recovered_; }
 
   // Looks what is in the folder, which is made if it is not there, and takes away what a
   // packing that was cut short left behind. CORRUPT: a packed segment is damaged, or
@@ -78,6 +85,8 @@ class SegmentFiles {
   std::map<Lsn, Segment> segments_;
   uint64_t uses_ = 0;
   uint64_t packings_ = 0;
+  StoreId recover_as_;
+  std::set<Lsn> recovered_;
 };
 
 }  // namespace understudy

@@ -7,6 +7,7 @@
 #include "common/base/checksum.h"
 #include "common/base/coding.h"
 #include "common/base/log.h"
+#include "common/env/direct_read.h"
 #include "common/segment_log/log_reader.h"
 
 namespace understudy {
@@ -51,10 +52,12 @@ Task<Status> Opening::check_header(Lsn base, std::shared_ptr<File> file) {
   if (!header) co_return fail(Code::kCorrupt, files->path(base) + ": " + header.error().message);
   if (!*header || (*header)->base_lsn != base) {
     if (!options->damaged) co_return damaged(files->path(base), 0, "no segment header");
-    // Its name says where it stands, and each record says so too.
-    log_warning(files->path(base) + ": a damaged header");
-    options->damaged(base, Lsn{number(base) + kSegmentHeaderSize});
-    co_return Status{};
+    // Its name says where it stands, and each record says so too: nothing is lost.
+    log_warning(files->path(base) + ": a damaged header, written anew");
+    std::vector<Bytes> pieces;
+    pieces.push_back(encode_segment_header({options->store_id, base}));
+    auto write = file->write(0, std::move(pieces), Sync::kYes);
+    co_return co_await write;
   }
   if ((*header)->store_id != options->store_id) {
     co_return fail(Code::kCorrupt, fmt::format("{}: belongs to store {}, not {}", files->path(base),
@@ -225,11 +228,13 @@ SegmentLog::SegmentLog(Env& env, SegmentLogOptions options, std::unique_ptr<Segm
     : env_(env),
       options_(std::move(options)),
       files_(std::move(files)),
-      writer_(env, files_.get(), {options_.store_id, options_.segment_size, options_.reserve_bytes}, end) {}
+      writer_(env, files_.get(), {options_.store_id, options_.segment_size, options_.reserve_bytes}, end),
+      packing_(env.executor, 1) {}
 
 Task<Result<std::unique_ptr<SegmentLog>>> SegmentLog::open(Env& env, SegmentLogOptions options, Lsn from,
                                                            Replay replay) {
   auto files = std::make_unique<SegmentFiles>(env, options.folder);
+  if (options.damaged) files->recover_as(options.store_id);
   Opening opening{env, &options, files.get(), std::move(replay)};
   CO_ASSIGN_OR_RETURN(Lsn end, co_await opening.run(from));
   co_return std::unique_ptr<SegmentLog>(new SegmentLog(env, std::move(options), std::move(files), end));
@@ -263,6 +268,19 @@ Task<Result<uint64_t>> offset_in_packed(OpenSegment segment, Lsn lsn) {
       if (!decode_record_header(BytesView(bytes).substr(at), found, header)) break;
       if (found == lsn) co_return block->begin + at;
       at += record_size(header.payload_size());
+    }
+    // Behind something damaged no header leads on; each record says where it stands.
+    LogReader reader(segment.file, segment.path, segment.packed, lsn);
+    while (reader.offset() < block->end) {
+      const uint64_t at = reader.offset();
+      CO_ASSIGN_OR_RETURN(auto record, co_await reader.next_whole());
+      if (!record) {
+        if (reader.at_file_end()) break;
+        CO_RETURN_IF_ERROR(co_await reader.skip_damage());
+      } else if (record->lsn >= lsn) {
+        if (record->lsn == lsn) co_return at;
+        break;
+      }
     }
   }
   co_return damaged(segment.path, block ? block->begin : 0, fmt::format("no record of position {}", number(lsn)));
@@ -319,62 +337,118 @@ Task<Result<LogRecord>> SegmentLog::read(Lsn lsn, uint32_t size_hint) {
 }
 
 Task<Result<std::unique_ptr<LogReader>>> SegmentLog::open_segment(Lsn base, Lsn from, Lsn upto) {
-  CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(base));
-  if (segment.packed) {
-    co_return std::make_unique<LogReader>(segment.file, segment.path, segment.packed, std::max(from, base));
+  const std::string path = files_->path(base);
+  const bool packed = files_->is_packed(base);
+  CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, open_for_verifying(env_, path));
+  if (packed) {
+    CO_ASSIGN_OR_RETURN(auto table, co_await load_packed(file, path));
+    co_return std::make_unique<LogReader>(file, path, table, std::max(from, base));
   }
-  CO_ASSIGN_OR_RETURN(uint64_t size, segment.file->size());
+  CO_ASSIGN_OR_RETURN(uint64_t size, file->size());
   const Lsn start = std::max(from, Lsn{number(base) + kSegmentHeaderSize});
-  co_return std::make_unique<LogReader>(segment.file, segment.path, base, start, std::min(size, number(upto) - number(base)));
+  co_return std::make_unique<LogReader>(file, path, base, start, std::min(size, number(upto) - number(base)));
 }
 
-// In a packed segment nothing tells where a damaged record stood, but that all of them stand one
-// behind the other: those that are put back must fill what is damaged.
-Task<Result<uint64_t>> SegmentLog::damaged_offset(OpenSegment segment, Lsn from, uint64_t size) {
-  LogReader reader(segment.file, segment.path, segment.packed, segment.packed->header.base);
-  while (true) {
-    CO_ASSIGN_OR_RETURN(auto record, co_await reader.next());
-    if (record && record->lsn <= from) continue;
-    if (record || reader.at_file_end()) {
-      co_return fail(Code::kNotFound, fmt::format("{}: nothing is damaged at position {}", segment.path, number(from)));
-    }
-    const uint64_t offset = reader.offset();
-    CO_RETURN_IF_ERROR(co_await reader.skip_damage());
-    if (reader.position() <= from) continue;
-    if (reader.offset() - offset == size) co_return offset;
-    co_return fail(Code::kInvalid, fmt::format("{}: {} bytes are damaged at offset {}, and {} could be had back",
-                                               segment.path, reader.offset() - offset, offset, size));
+Task<Result<bool>> SegmentLog::header_is_whole(Lsn base) {
+  if (files_->is_packed(base)) co_return true;
+  CO_ASSIGN_OR_RETURN(auto file, open_for_verifying(env_, files_->path(base)));
+  auto read = file->read(0, kSegmentHeaderSize);
+  CO_ASSIGN_OR_RETURN(Bytes bytes, co_await read);
+  CO_ASSIGN_OR_RETURN(auto header, decode_segment_header(bytes));
+  co_return header && header->base_lsn == base;
+}
+
+Task<Status> SegmentLog::mend_frame(Lsn base) {
+  if (files_->is_packed(base)) co_return co_await mend_packed(base, base, base, {});
+  CO_ASSIGN_OR_RETURN(auto file, files_->open(base));
+  co_return co_await write_and_sync(file, {{0, encode_segment_header({options_.store_id, base})}});
+}
+
+Task<Status> SegmentLog::write_and_sync(std::shared_ptr<File> file, std::vector<std::pair<uint64_t, Bytes>> writes) {
+  for (auto& [offset, bytes] : writes) {
+    std::vector<Bytes> pieces;
+    pieces.push_back(std::move(bytes));
+    auto write = file->write(offset, std::move(pieces), Sync::kNo);
+    CO_RETURN_IF_ERROR(co_await write);
   }
+  auto sync = file->sync();
+  auto synced = co_await sync;
+  // The same file may be the one that is being appended to, and its error was told here only.
+  if (!synced) writer_.give_up(synced.error());
+  co_return synced;
 }
 
-Task<Status> SegmentLog::put_back(std::map<Lsn, Bytes> records) {
+Task<Status> SegmentLog::put_back(Lsn from, Lsn to, std::map<Lsn, Bytes> records) {
+  const Lsn base = files_->containing(from);
+  if (files_->is_packed(base)) co_return co_await mend_packed(base, from, to, std::move(records));
   if (records.empty()) co_return Status{};
   const Lsn first = records.begin()->first, last = records.rbegin()->first;
   if (first < begin() || number(last) + records.rbegin()->second.size() > number(durable_end())) {
     co_return fail(Code::kInvalid, fmt::format("{}: nothing durable at {}", options_.folder, number(first)));
   }
-  const Lsn base = files_->containing(first);
-  CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(base));
+  CO_ASSIGN_OR_RETURN(auto file, files_->open(base));
   std::vector<std::pair<uint64_t, Bytes>> writes;
-  if (segment.packed) {
-    Bytes all;
-    for (auto& [lsn, bytes] : records) all += bytes;
-    CO_ASSIGN_OR_RETURN(uint64_t offset, co_await damaged_offset(segment, first, all.size()));
-    writes.emplace_back(offset, std::move(all));
-  } else {
-    for (auto& [lsn, bytes] : records) writes.emplace_back(number(lsn) - number(base), std::move(bytes));
+  for (auto& [lsn, bytes] : records) writes.emplace_back(number(lsn) - number(base), std::move(bytes));
+  co_return co_await write_and_sync(file, std::move(writes));
+}
+
+// What stands in a packed segment has no places of its own: it is written anew with what came back.
+Task<Status> SegmentLog::write_mended(Lsn base, Lsn from, Lsn to, std::map<Lsn, Bytes> records) {
+  CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(base));
+  CO_ASSIGN_OR_RETURN(auto file, files_->create_packing());
+  PackedWriter writer(file, segment.packed->header);
+  LogReader reader(segment.file, segment.path, segment.packed, base);
+  auto back = records.begin();
+  while (true) {
+    const uint64_t offset = reader.offset();
+    const Lsn at = reader.position();
+    CO_ASSIGN_OR_RETURN(auto record, co_await reader.next());
+    if (!record && !reader.at_file_end()) {
+      CO_RETURN_IF_ERROR(co_await reader.skip_damage());
+      if (at >= from && reader.position() <= to) continue;
+      auto read = segment.file->read(offset, static_cast<uint32_t>(reader.offset() - offset));
+      CO_ASSIGN_OR_RETURN(Bytes damaged, co_await read);
+      CO_RETURN_IF_ERROR(co_await writer.add_damaged(std::move(damaged)));
+      continue;
+    }
+    for (; back != records.end() && (!record || back->first <= record->lsn); ++back) {
+      if (record && back->first == record->lsn) continue;  // It is whole.
+      RecordHeader header;
+      CHECK(decode_record_header(back->second, back->first, header));
+      LogRecord one{header.lsn, header.durable_lsn, header.type, {}, {}};
+      one.head = back->second.substr(kRecordHeaderSize, header.head_size);
+      one.body = back->second.substr(kRecordHeaderSize + header.head_size, header.body_size);
+      CO_RETURN_IF_ERROR(co_await writer.add(std::move(one)));
+    }
+    if (!record) break;
+    CO_RETURN_IF_ERROR(co_await writer.add(*std::move(record)));
   }
-  for (auto& [offset, bytes] : writes) {
-    std::vector<Bytes> pieces;
-    pieces.push_back(std::move(bytes));
-    auto write = segment.file->write(offset, std::move(pieces), Sync::kNo);
-    CO_RETURN_IF_ERROR(co_await write);
+  co_return co_await writer.finish();
+}
+
+class SegmentLog::PackingTurn {
+ public:
+  explicit PackingTurn(Semaphore* packing) : packing_(packing) {}
+  PackingTurn(const PackingTurn&) = delete;
+  ~PackingTurn() { packing_->release(1); }
+
+ private:
+  Semaphore* packing_;
+};
+
+Task<Status> SegmentLog::mend_packed(Lsn base, Lsn from, Lsn to, std::map<Lsn, Bytes> records) {
+  co_await packing_.acquire(1);
+  PackingTurn turn(&packing_);
+  if (!files_->is_packed(base)) {
+    co_return fail(Code::kUnavailable, fmt::format("{}: was packed anew meanwhile", files_->path(base)));
   }
-  auto sync = segment.file->sync();
-  auto synced = co_await sync;
-  // The same file may be the one that is being appended to, and its error was told here only.
-  if (!synced) writer_.give_up(synced.error());
-  co_return synced;
+  const Lsn end = *files_->end_of(base);
+  auto written = co_await write_mended(base, from, to, std::move(records));
+  if (!written) {
+    (void)files_->drop_packing();
+    co_return written;
+  }
+  co_return files_->put_packed(base, end);
 }
 
 Task<Status> SegmentLog::scan(Lsn from, Lsn upto, Replay replay) {
@@ -467,6 +541,8 @@ Task<Result<uint64_t>> SegmentLog::write_packed(Lsn base, Lsn end, PackOptions o
 }
 
 Task<Result<uint64_t>> SegmentLog::pack(Lsn base, Lsn end, PackOptions options) {
+  co_await packing_.acquire(1);
+  PackingTurn turn(&packing_);
   for (Lsn at = base; at < end; at = *files_->end_of(at)) {
     if (!files_->end_of(at) || *files_->end_of(at) > end || files_->last() == at) {
       co_return fail(Code::kInvalid, fmt::format("{}: no closed segments from {} to {}", options_.folder,

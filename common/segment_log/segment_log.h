@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "common/segment_log/log_writer.h"
@@ -85,7 +86,7 @@ class SegmentLog {
   // Writes what stays of the closed segments in [base, end) into one packed segment, and
   // puts that in their place: durable before anything goes, whole after a crash at any
   // point. Readers are not disturbed. Returns the bytes that it takes now. NO_SPACE,
-  // CORRUPT and the like change nothing. One at a time.
+  // CORRUPT and the like change nothing.
   Task<Result<uint64_t>> pack(Lsn base, Lsn end, PackOptions options);
   // The durable end when it was decided what stays of what stands at `lsn`; kNoLsn: never.
   Task<Result<Lsn>> packed_at(Lsn lsn);
@@ -94,9 +95,17 @@ class SegmentLog {
   // For verifying: the segments from the one on in which `from` lies, and a cursor over one of them,
   // from `from` if that lies in it, up to `upto`, which is durable.
   std::vector<Lsn> segment_bases(Lsn from) const { return files_->bases_from(files_->containing(from)); }
+  // It reads the disk, not what the page cache may still have. CORRUPT: a packed segment's header or table is damaged.
   Task<Result<std::unique_ptr<LogReader>>> open_segment(Lsn base, Lsn from, Lsn upto);
-  // Puts whole records (encode_record) into the place of damaged ones, durably.
-  Task<Status> put_back(std::map<Lsn, Bytes> records);  // Of one segment.
+  // Whether the header of a plain segment is whole, on the disk; true of a packed one.
+  Task<Result<bool>> header_is_whole(Lsn base);
+  // Writes what frames the records anew, durably: the header, and of a packed segment the table too.
+  Task<Status> mend_frame(Lsn base);
+  // Segments whose frame was found damaged when they were opened.
+  const std::set<Lsn>& damaged_frames() const { return files_->recovered(); }
+  // Puts whole records (encode_record) into the place of damaged ones, durably. All lie in one segment and in
+  // [from, to), where nothing else is needed: a packed segment forgets what else is damaged there.
+  Task<Status> put_back(Lsn from, Lsn to, std::map<Lsn, Bytes> records);
   bool is_packed(Lsn lsn) const { return files_->is_packed(files_->containing(lsn)); }
 
   // Unlinks the segments that lie wholly below `lsn`; never the last.
@@ -110,13 +119,17 @@ class SegmentLog {
 
  private:
   SegmentLog(Env& env, SegmentLogOptions options, std::unique_ptr<SegmentFiles> files, Lsn end);
-  Task<Result<uint64_t>> damaged_offset(OpenSegment segment, Lsn from, uint64_t size);
+  class PackingTurn;
   Task<Result<uint64_t>> write_packed(Lsn base, Lsn end, PackOptions options);
+  Task<Status> write_and_sync(std::shared_ptr<File> file, std::vector<std::pair<uint64_t, Bytes>> writes);
+  Task<Status> write_mended(Lsn base, Lsn from, Lsn to, std::map<Lsn, Bytes> records);
+  Task<Status> mend_packed(Lsn base, Lsn from, Lsn to, std::map<Lsn, Bytes> records);
 
   Env& env_;
   SegmentLogOptions options_;
   std::unique_ptr<SegmentFiles> files_;
   LogWriter writer_;
+  Semaphore packing_;  // One at a time, by whomever.
 };
 
 // One line of text for each record of a segment file, for `understudy inspect`.

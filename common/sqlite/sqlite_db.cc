@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include "common/env/direct_read.h"
 #include "common/env/env.h"
+#include "common/env/env_util.h"
+#include "common/sqlite/checked_vfs.h"
 
 namespace understudy {
 namespace {
@@ -17,6 +20,8 @@ Code code_of(int sqlite_code) {
       return Code::kCorrupt;
     case SQLITE_CONSTRAINT:
       return Code::kExists;
+    case SQLITE_IOERR:
+      return sqlite_code == SQLITE_IOERR_DATA ? Code::kCorrupt : Code::kInternal;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return Code::kUnavailable;
@@ -108,11 +113,13 @@ bool SqliteStatement::column_is_null(int index) const {
 
 Result<std::unique_ptr<SqliteDb>> SqliteDb::open(std::string path, SqliteOptions options) {
   sqlite3* handle = nullptr;
-  int code =
-      sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                      options.vfs.empty() ? nullptr : options.vfs.c_str());
+  auto checked = std::make_unique<CheckedVfs>(options.vfs);
+  int code = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                             checked->name().c_str());
   std::unique_ptr<SqliteDb> db(new SqliteDb(handle, std::move(path), options));
+  db->checked_ = std::move(checked);
   if (code != SQLITE_OK) return std::unexpected(db->error(code, "open"));
+  CheckedVfs::reserve_room(handle);
   sqlite3_extended_result_codes(handle, 1);
   sqlite3_busy_timeout(handle, 5000);
   // In the simulator one connection has the database alone and keeps the index of
@@ -129,6 +136,9 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(std::string path, SqliteOptions
   return db;
 }
 
+SqliteDb::SqliteDb(sqlite3* handle, std::string path, SqliteOptions options)
+    : handle_(handle), path_(std::move(path)), options_(std::move(options)) {}
+
 SqliteDb::~SqliteDb() {
   for (auto& [sql, cached] : statements_) sqlite3_finalize(cached.handle);
   sqlite3_close(handle_);
@@ -136,6 +146,7 @@ SqliteDb::~SqliteDb() {
 
 Error SqliteDb::error(int code, std::string_view doing) const {
   const char* words = handle_ ? sqlite3_errmsg(handle_) : "out of memory";
+  if (code == SQLITE_IOERR_DATA) words = "a page does not fit its checksum";
   return {code_of(code), fmt::format("{}: {} ({}; {})", path_, words, code, doing)};
 }
 
@@ -200,6 +211,59 @@ Task<Status> SqliteDb::checkpoint(Env& env) {
   auto done = env.workers.run([result, path = path_] { *result = checkpoint_alone(path); });
   co_await done;
   co_return *result;
+}
+
+namespace {
+
+constexpr uint32_t kVerifiedAtOnce = 1 << 20;
+constexpr int kLooks = 5;
+constexpr Duration kBetweenLooks = std::chrono::milliseconds(200);
+
+// The first of them that does not fit; those.size(): all do.
+size_t first_misfit(BytesView pages, uint64_t offset, uint32_t page_size) {
+  for (size_t at = 0; at + page_size <= pages.size(); at += page_size) {
+    if (!page_fits(pages.substr(at, page_size), offset + at)) return at;
+  }
+  return pages.size();
+}
+
+}  // namespace
+
+Task<Result<std::string>> verify_pages(Env& env, std::string path, uint64_t bytes_per_second) {
+  CO_ASSIGN_OR_RETURN(std::shared_ptr<File> file, open_for_verifying(env, path));
+  auto first = file->read(0, 4096);
+  CO_ASSIGN_OR_RETURN(Bytes header, co_await first);
+  const uint32_t page_size = checked_page_size(header);
+  if (page_size == 0) co_return std::string();
+  std::string problems;
+  int looks = 0;
+  for (uint64_t offset = 0;;) {
+    auto read = file->read(offset, kVerifiedAtOnce);
+    auto pages = std::make_shared<Result<Bytes>>(co_await read);
+    if (!*pages) co_return std::unexpected(pages->error());
+    if ((*pages)->size() < page_size) co_return problems;
+    auto misfit = std::make_shared<size_t>(0);
+    auto looking = env.workers.run([pages, misfit, offset, page_size] { *misfit = first_misfit(**pages, offset, page_size); });
+    co_await looking;
+    const uint64_t whole = (*pages)->size() / page_size * page_size;
+    Duration pause = std::chrono::nanoseconds(bytes_per_second ? whole * 1'000'000'000 / bytes_per_second : 0);
+    if (*misfit >= whole) {
+      offset += whole;
+      looks = 0;
+    } else if (*misfit > 0) {
+      offset += *misfit;  // Those before it are done with.
+      looks = 1;
+      pause = kBetweenLooks;
+    } else if (++looks < kLooks) {
+      pause = kBetweenLooks;  // Somebody may be writing it.
+    } else {
+      problems += fmt::format("{}page {} does not fit its checksum", problems.empty() ? "" : "; ", offset / page_size + 1);
+      offset += page_size;
+      looks = 0;
+    }
+    auto moment = sleep_for(env, pause);
+    co_await moment;
+  }
 }
 
 }  // namespace understudy

@@ -7,7 +7,7 @@
 // by themselves; the owner calls checkpoint().
 //
 // One thread at a time. This file's .cc is the only one in common/ that includes
-// sqlite3.h. Errors are converted here, once: NO_SPACE, CORRUPT, EXISTS (a unique
+// sqlite3.h, beside checked_vfs.cc, which puts a checksum under every page. Errors are converted here, once: NO_SPACE, CORRUPT, EXISTS (a unique
 // constraint), UNAVAILABLE (busy), else INTERNAL.
 #pragma once
 
@@ -26,6 +26,7 @@ struct sqlite3_stmt;
 namespace understudy {
 
 struct Env;
+class CheckedVfs;
 class SqliteDb;
 
 // A prepared statement, lent by its database; resets itself when destroyed. An
@@ -118,14 +119,19 @@ class SqliteDb {
 
  private:
   friend class SqliteStatement;
-  SqliteDb(sqlite3* handle, std::string path, SqliteOptions options)
-      : handle_(handle), path_(std::move(path)), options_(std::move(options)) {}
+  SqliteDb(sqlite3* handle, std::string path, SqliteOptions options);
   Error error(int code, std::string_view doing) const;
 
+  std::unique_ptr<CheckedVfs> checked_;  // The connection goes first.
   sqlite3* handle_;
   std::string path_;
   SqliteOptions options_;
   std::map<std::string, SqliteStatement::Cached, std::less<>> statements_;
 };
+
+// Reads a database's file from the disk, page by page, as it lies there, whoever has it open, and verifies every
+// page's checksum; says what does not fit (empty: nothing). Pages that are being written are looked at
+// again. Those of a database that was made without checksums are not verified.
+Task<Result<std::string>> verify_pages(Env& env, std::string path, uint64_t bytes_per_second);
 
 }  // namespace understudy

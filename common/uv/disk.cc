@@ -11,7 +11,9 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstdlib>
 
+#include "common/env/direct_read.h"
 #include "common/uv/loop.h"
 
 namespace understudy {
@@ -69,6 +71,7 @@ struct Descriptor {
   int number;
   std::string path;
   bool reads_without_waiting = true;  // Until the file system says that it cannot.
+  bool direct = false;                // Opened with O_DIRECT: whole blocks into aligned memory.
 };
 
 class ReadItem final : public PoolItem {
@@ -122,6 +125,52 @@ class ReadItem final : public PoolItem {
   Promise<Result<Bytes>> promise_;
   Bytes bytes_;
   size_t done_ = 0;
+  int error_ = 0;
+};
+
+// Of a file that was opened with O_DIRECT.
+class DirectReadItem final : public PoolItem {
+ public:
+  DirectReadItem(std::shared_ptr<Descriptor> file, uint64_t offset, uint32_t size, Promise<Result<Bytes>> promise)
+      : file_(std::move(file)), number_(file_->number), offset_(offset), size_(size), promise_(std::move(promise)) {}
+
+  void work() override {
+    const uint64_t begin = offset_ / kBlock * kBlock, end = (offset_ + size_ + kBlock - 1) / kBlock * kBlock;
+    std::unique_ptr<char, decltype(&std::free)> blocks(static_cast<char*>(std::aligned_alloc(kBlock, std::max(end - begin, kBlock))), &std::free);
+    if (!blocks) {
+      error_ = ENOMEM;
+      return;
+    }
+    uint64_t got = 0;
+    while (got < end - begin) {
+      ssize_t count = retried([&] { return pread(number_, blocks.get() + got, end - begin - got, static_cast<off_t>(begin + got)); });
+      if (count < 0) {
+        error_ = errno;
+        return;
+      }
+      got += static_cast<uint64_t>(count);
+      if (count == 0 || got % kBlock != 0) break;  // The end of the file.
+    }
+    const uint64_t skipped = offset_ - begin;
+    if (got > skipped) bytes_.assign(blocks.get() + skipped, std::min<uint64_t>(size_, got - skipped));
+  }
+
+  void done() override {
+    if (error_ == 0) {
+      promise_.try_set(std::move(bytes_));
+    } else {
+      promise_.try_set(bytes_error(file_->path + ": reading at " + std::to_string(offset_), error_));
+    }
+  }
+
+ private:
+  static constexpr uint64_t kBlock = 4096;
+  std::shared_ptr<Descriptor> file_;
+  int number_;
+  uint64_t offset_;
+  uint64_t size_;
+  Promise<Result<Bytes>> promise_;
+  Bytes bytes_;
   int error_ = 0;
 };
 
@@ -188,6 +237,10 @@ class UvFile final : public File {
 
   Future<Result<Bytes>> read(uint64_t offset, uint32_t size) override {
     Promise<Result<Bytes>> promise(loop_);
+    if (file_->direct) {
+      loop_.submit(std::make_unique<DirectReadItem>(file_, offset, size, promise));
+      return promise.future();
+    }
     auto item = std::make_unique<ReadItem>(file_, offset, size, promise);
     if (item->read_cached()) {
       item->done();
@@ -237,7 +290,7 @@ WallTime wall_time(const timespec& time) {
   return WallTime(std::chrono::floor<WallTime::duration>(since));
 }
 
-class UvDisk final : public Disk {
+class UvDisk final : public Disk, public DirectReads {
  public:
   explicit UvDisk(UvLoop& loop) : loop_(loop) {}
 
@@ -245,9 +298,20 @@ class UvDisk final : public Disk {
     int flags = mode == OpenMode::kRead ? O_RDONLY : O_RDWR;
     if (mode == OpenMode::kCreate) flags |= O_CREAT;
     if (mode == OpenMode::kCreateExclusive) flags |= O_CREAT | O_EXCL;
+    return open_with(path, flags);
+  }
+
+  // Not all file systems can.
+  Result<std::unique_ptr<File>> open_direct(const std::string& path) override {
+    auto file = open_with(path, O_RDONLY | O_DIRECT);
+    return file || file.error().code != Code::kInvalid ? std::move(file) : open_with(path, O_RDONLY);
+  }
+
+  Result<std::unique_ptr<File>> open_with(const std::string& path, int flags) {
     int number = retried([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); });
     if (number < 0) return name_error(path, errno);
     auto file = std::make_shared<Descriptor>(number, path);
+    file->direct = (flags & O_DIRECT) != 0;
     struct stat about;
     if (fstat(number, &about) != 0) return name_error(path, errno);
     if (S_ISDIR(about.st_mode)) return name_error(path, EISDIR);

@@ -53,7 +53,7 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
                                             "--retain-versions",
                                             "--retain-age", "--retain-deleted", "--durability", "--replication-path",
                                             "--hints", "--hint-interval", "--hint-ttl", "--hint-bytes", "--session-life",
-                                            "--capability-life", "--key-life"}));
+                                            "--capability-life", "--key-life", "--log-segment-size", "--snapshot-entries", "--scrub-interval"}));
   NameNodeOptions options;
   options.folder = arguments.text("--data", "/data");
   options.listen = kNameNodeAddress;
@@ -76,6 +76,11 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
   ASSIGN_OR_RETURN(durability.hint_interval, parse_duration(arguments.text("--hint-interval", "30s")));
   ASSIGN_OR_RETURN(durability.hint_ttl, parse_duration(arguments.text("--hint-ttl", "24h")));
   durability.hint_bytes_max = std::strtoull(arguments.text("--hint-bytes", "1073741824").c_str(), nullptr, 10);
+  auto scrub_interval = parse_duration(arguments.text("--scrub-interval", "24h"));
+  if (!scrub_interval) return std::unexpected(scrub_interval.error());
+  options.scrub.interval = *scrub_interval;
+  options.log_segment_size = std::strtoull(arguments.text("--log-segment-size", "16777216").c_str(), nullptr, 10);
+  options.snapshot_entries = std::strtoull(arguments.text("--snapshot-entries", "10000").c_str(), nullptr, 10);
   options.identity.password_cost = {.log2_n = 4, .r = 1, .p = 1};
   options.identity.first_password = Cluster::password_of(kAdmin);
   ASSIGN_OR_RETURN(options.identity.session_life, parse_duration(arguments.text("--session-life", "12h")));
@@ -85,13 +90,15 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
 }
 
 Result<StorageServerOptions> storage_server_options(const std::string& name, const std::vector<std::string>& words) {
-  ASSIGN_OR_RETURN(Arguments arguments, Arguments::parse(words, {"--data", "--backup-of", "--scrub-interval"}));
+  ASSIGN_OR_RETURN(Arguments arguments, Arguments::parse(words, {"--data", "--backup-of", "--scrub-interval", "--segment-size", "--checkpoint-records"}));
   StorageServerOptions options;
   options.name = name;
   options.backup_of = arguments.text("--backup-of", "");
   options.folder = arguments.text("--data", "/data");
   options.name_nodes = {kNameNodeAddress};
   options.listen = name + ":0";
+  options.segment_size = std::strtoull(arguments.text("--segment-size", "0").c_str(), nullptr, 10);
+  options.checkpoint_records = std::strtoull(arguments.text("--checkpoint-records", "10000").c_str(), nullptr, 10);
   ASSIGN_OR_RETURN(options.scrub.interval, parse_duration(arguments.text("--scrub-interval", "24h")));
   return options;
 }

@@ -31,7 +31,8 @@ class Cluster {
 
   // What "start NAME ARGUMENT..." runs (at first its host gets the identity of that server, unless it has one): `nm` is the name node, every other name a
   // storage server. Arguments as the programs take them: --data DIR (/data),
-  // --backup-of NAME; of the name node --heartbeat-interval TIME, --heartbeat-misses N.
+  // --backup-of NAME; of the name node --heartbeat-interval TIME, --heartbeat-misses N. Some are tests'
+  // alone: --segment-size, --checkpoint-records; of the name node --log-segment-size, --snapshot-entries.
   Result<SimMain> program(const std::string& name, const std::vector<std::string>& arguments);
   SimProcess& start(const std::string& name, const std::vector<std::string>& arguments = {});
   // As SIGTERM does; it ends while time passes.

@@ -50,7 +50,7 @@ void SimDisk::fail_call(DiskCall call, uint64_t n, Code code) { failure_ = {call
 void SimDisk::fail_any_call(uint64_t n, Code code) { failure_ = {std::nullopt, n, code}; }
 
 Status SimDisk::called(DiskCall call) {
-  ++calls_;
+  ++calls_[static_cast<size_t>(call)];
   if (!failure_ || (failure_->call && *failure_->call != call) || --failure_->countdown > 0) return {};
   Code code = failure_->code;
   failure_.reset();
@@ -72,7 +72,9 @@ bool SimDisk::flip_bit(const std::string& path, uint64_t byte, unsigned bit) {
 }
 
 bool SimDisk::crash_point() {
-  if (++crash_points_ != cut_at_) return false;
+  ++crash_points_;
+  if (strike_ && crash_points_ == strike_at_) std::exchange(strike_, nullptr)();
+  if (crash_points_ != cut_at_) return false;
   world_.power_cut(host_);
   return true;
 }
@@ -268,8 +270,8 @@ uint64_t SimDisk::used_bytes() const {
 }
 
 DiskSpace SimDisk::space() const {
-  uint64_t total = quota_.value_or(kDiskBytes);
-  return {total - std::min(total, used_bytes()), total};
+  const uint64_t end = quota_.value_or(kDiskBytes);
+  return {end - std::min(end, used_bytes()), total_.value_or(kDiskBytes)};
 }
 
 Status SimDisk::write(SimInode& inode, uint64_t offset, BytesView bytes) {

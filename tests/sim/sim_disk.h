@@ -12,9 +12,12 @@
 // goes up; cut_power_at(n) cuts the host's power at the n-th from now.
 #pragma once
 
+#include <array>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -73,14 +76,28 @@ class SimDisk {
   void fail_no_call() { failure_.reset(); }
   bool failure_pending() const { return failure_.has_value(); }
   void forget_failure() { failure_.reset(); }
-  void set_quota(std::optional<uint64_t> bytes) { quota_ = bytes; }
+  void set_quota(std::optional<uint64_t> bytes) {
+    quota_ = bytes;
+    total_ = bytes;
+  }
+  // Others fill a large disk: so much is left.
+  void leave_free(uint64_t bytes) {
+    quota_ = used_bytes() + bytes;
+    total_.reset();
+  }
   void set_latency(DiskLatency write, DiskLatency sync, DiskLatency read);
   // Turns one bit of what is stored, in the cache and durably. False: no such byte.
   bool flip_bit(const std::string& path, uint64_t byte, unsigned bit = 0);
   // 0: not any more.
   void cut_power_at(uint64_t n) { cut_at_ = n == 0 ? 0 : crash_points_ + n; }
   uint64_t crash_points() const { return crash_points_; }  // Passed so far.
-  uint64_t calls() const { return calls_; }                // Of any kind, so far.
+  // Something else at the n-th from now.
+  void strike_at(uint64_t n, std::function<void()> action) {
+    strike_at_ = crash_points_ + n;
+    strike_ = std::move(action);
+  }
+  uint64_t calls() const { return std::accumulate(calls_.begin(), calls_.end(), uint64_t{0}); }  // Of any kind, so far.
+  uint64_t calls(DiskCall call) const { return calls_[static_cast<size_t>(call)]; }
   // Becomes what `other` would be after a power cut now; `other` is left as it is.
   void copy_after_power_cut(const SimDisk& other);
   // Another disk, with nothing on it; nothing may run on the old one.
@@ -156,6 +173,7 @@ class SimDisk {
   };
   std::optional<Failure> failure_;
   std::optional<uint64_t> quota_;
+  std::optional<uint64_t> total_;  // As it says itself; empty: a large one.
   DiskLatency write_latency_{std::chrono::microseconds(5), std::chrono::microseconds(30)};
   DiskLatency sync_latency_{std::chrono::microseconds(50), std::chrono::microseconds(400)};
   DiskLatency read_latency_{std::chrono::microseconds(5), std::chrono::microseconds(100)};
@@ -163,7 +181,9 @@ class SimDisk {
   uint64_t next_sequence_ = 1;
   uint64_t crash_points_ = 0;
   uint64_t cut_at_ = 0;  // 0: never.
-  uint64_t calls_ = 0;
+  uint64_t strike_at_ = 0;
+  std::function<void()> strike_;
+  std::array<uint64_t, kDiskCalls> calls_{};
   uint64_t generation_ = 1;
 };
 
