@@ -155,6 +155,7 @@ class StoreEngine final : public FileStore {
   Task<void> keep_index();
   Task<void> watch_log();
   Status commit_index();
+  Task<Status> checkpoint_index();
   void feed_index(IndexRecord record);
   void broken(Error error);
   // Refuses changes while the index has no room to follow.
@@ -232,6 +233,7 @@ class StoreEngine final : public FileStore {
   Task<void> keep_compact();
   Task<Status> compact_one();
   Task<Status> compact_run(SegmentRun run, uint64_t bytes_before, uint64_t bytes_per_second);
+  void tell_compacted();
   Task<Status> note_packings();
   bool all_packed_since(Lsn upto, Lsn forgotten_at, SegmentRun run) const;
   bool packed_since(Lsn lsn, Lsn trimmed_at, SegmentRun run) const;
@@ -343,6 +345,7 @@ class StoreEngine final : public FileStore {
   std::multiset<FileId> trimming_;   // Their TRIM records are on the way,
   std::set<ChunkPins::Key> freeing_;  // with these chunks.
   FileId staged_at_ = kNoFile;         // So far the staged ones were looked at.
+  uint32_t rows_looked_at_ = 0;        // Of the file that was looked at last.
   std::map<std::pair<FileId, Version>, Instant> read_pins_;
   Instant next_pass_{};
   std::optional<std::optional<FileId>> pass_at_;  // A pass through all files is under way, behind that one.
@@ -350,6 +353,8 @@ class StoreEngine final : public FileStore {
   std::map<Lsn, Lsn> packings_;  // When each closed segment was packed.
   std::map<Lsn, Instant> left_alone_;  // Segments that are damaged, and until when nobody tries to pack them.
   uint64_t compacted_ = 0;
+  uint64_t compacted_told_ = 0;
+  Instant compacted_tell_at_{};
   wire::SpaceReport space_report_;
   Instant space_report_until_{};
   uint64_t segment_size_ = 0;
@@ -358,6 +363,7 @@ class StoreEngine final : public FileStore {
   Promise<Error> failed_;
   std::optional<Error> failure_;
   bool index_full_ = false;
+  uint32_t slow_checkpoints_ = 0;
   Instant space_known_until_{};
   std::optional<DiskSpace> space_;
   Partner* partner_ = nullptr;
