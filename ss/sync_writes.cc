@@ -91,9 +91,13 @@ void SyncWrites::close_if_settled(FileId file) {
 }
 
 Task<Result<VersionInfo>> SyncWrites::carry(FileId file, Epoch epoch, bool sync, Task<Result<VersionInfo>> change) {
-  if (sync) {
+  auto before_it = files_.find(file);
+  const bool waits = before_it != files_.end() && before_it->second.held < before_it->second.wanted;
+  if (sync || waits) {
     // The code that says: nothing was appended, ask again.
-    if (auto possible = holders_->possible(); !possible) co_return fail(Code::kStaleEpoch, possible.error().message);
+    if (auto possible = holders_->possible(); !possible) {
+      co_return fail(Code::kStaleEpoch, (sync ? "" : "the version before is not on two machines yet: ") + possible.error().message);
+    }
   }
   std::optional<Hold> hold;
   if (sync || files_.contains(file)) hold.emplace(this, file);

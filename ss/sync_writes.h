@@ -52,7 +52,7 @@ class SyncWrites {
 
   // Ends with `change`, which is a change of the file under that epoch; if it is `sync`, or an
   // earlier version waits, once a second holder has it (or: outcome unknown).
-  // STALE_EPOCH, before anything is appended, where no second holder can be had.
+  // STALE_EPOCH, before anything is appended, where no second holder can be had for it or for what waits.
   Task<Result<VersionInfo>> carry(FileId file, Epoch epoch, bool sync, Task<Result<VersionInfo>> change);
 
   // Nothing: readers get the newest. Else the version that they get instead; {}: none yet.
