@@ -165,7 +165,7 @@ class FileStore {
   // All of them below it are held twice; kNoLsn at first. Durable when set.
   virtual Result<Lsn> sync_settled() = 0;
   virtual Task<Status> set_sync_settled(Lsn lsn) = 0;
-  // What readers are given for a version that may be a checkpoint. NOT_FOUND: retention took it.
+  // What readers are given for a version that may be a checkpoint.
   virtual Result<Version> content_version(FileId file, Version version) = 0;
   // ---- Space
   // From now on; before the first call nothing is trimmed.
