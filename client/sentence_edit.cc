@@ -102,7 +102,6 @@ Task<Result<wire::VersionReply>> SentenceEdit::commit() {
   Turn turn(&turn_);
   if (error_) co_return std::unexpected(*error_);
   if (request_.client() == 0) request_ = session_->next_request();
-  bool sent = false;
   Session::Patience patience(session_, printable(path_), true);
   for (;;) {
     auto outcome = co_await session_->edit_commit(*edit_, request_);
@@ -113,9 +112,8 @@ Task<Result<wire::VersionReply>> SentenceEdit::commit() {
       co_return reply;
     }
     Error error = std::move(outcome.result.error());
-    if (!may_pass(error.code)) co_return std::unexpected(over(std::move(error)));
+    if (!may_pass(error.code)) co_return std::unexpected(over(patience.unless_sent(std::move(error))));
     if (outcome.sent) {
-      sent = true;
       patience.was_sent();
       // It may have been committed: then whoever serves now has the answer.
       auto asking = session_->edit_committed(*edit_, request_);
@@ -124,14 +122,13 @@ Task<Result<wire::VersionReply>> SentenceEdit::commit() {
         edit_.reset();
         co_return committed;
       }
-      if (committed.error().code != Code::kConflict) co_return std::unexpected(over(std::move(committed).error()));
+      if (committed.error().code != Code::kConflict) {
+        co_return std::unexpected(over(patience.unless_sent(std::move(committed).error())));
+      }
     }
     auto taken = co_await take_again(std::move(error.message), &patience);
     if (taken) continue;
-    if (!sent) co_return std::unexpected(std::move(taken).error());
-    // The server that was lost may have committed it, and may come back with it.
-    co_return std::unexpected(over({Code::kUnavailable, "outcome unknown: " + taken.error().message +
-                                                            "; READ the file before you repeat it"}));
+    co_return std::unexpected(over(patience.unless_sent(std::move(taken).error())));
   }
 }
 

@@ -280,9 +280,9 @@ Task<bool> Session::has_moved(std::string path, wire::Location known) {
 Task<void> Session::deliver(Waiting* waiting, size_t slot, wire::Endpoint server, uint16_t type, Bytes message, Bytes body) {
   // The wait has no end of its own: whoever waits decides that.
   auto outcome = co_await links_.call(server.address(), server.server(), type, std::move(message), std::move(body), 24h);
-  // These two say that nothing was begun there.
+  // Of what may pass, all but UNAVAILABLE say that nothing was begun there.
   const Code code = outcome.result ? Code{} : outcome.result.error().code;
-  if (!outcome.result && (code == Code::kMoved || code == Code::kStaleEpoch)) outcome.sent = false;
+  if (!outcome.result && may_pass(code) && code != Code::kUnavailable) outcome.sent = false;
   waiting->outcomes[slot].emplace(std::move(outcome));
   waiting->changed.notify_all();
 }
@@ -329,7 +329,7 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
     bool from_cache = call.create != wire::LocateRequest::EXCLUSIVE && locations_.contains(call.path);
     auto locating = locate(call.path, call.create, create_request, call.right());
     auto located = co_await locating;
-    if (!located) co_return std::unexpected(patience.not_reached(std::move(located).error()));
+    if (!located) co_return std::unexpected(patience.unless_sent(std::move(located).error()));
     wire::Location location = *std::move(located);
     // The name is made: from here on only where it is can change.
     if (location.created()) {
@@ -345,14 +345,11 @@ Task<Result<Session::FileReply>> Session::on_primary(FileCall call) {
       // What was known of the path may have been the mistake.
       bool stale_path = error.code == Code::kNotFound && from_cache && !looked_afresh;
       if (!may_pass(error.code) && !stale_path) {
-        if (made != 0 && error.code != Code::kExists) co_await take_back(made);
-        const bool denied = error.code == Code::kDenied;
-        Error refused = refusal(std::move(error), call.path, location);
-        co_return std::unexpected(denied ? patience.not_reached(std::move(refused)) : std::move(refused));
+        if (made != 0 && error.code != Code::kExists && !patience.sent()) co_await take_back(made);
+        co_return std::unexpected(patience.unless_sent(refusal(std::move(error), call.path, location)));
       }
       if (stale_path) looked_afresh = true;
-      if (outcome.sent && error.code == Code::kUnavailable) patience.was_sent();
-      if (outcome.sent && error.code == Code::kMoved) patience.was_sent();
+      if (outcome.sent && !stale_path) patience.was_sent();
       reason = std::move(error.message);
     }
     locations_.erase(call.path);

@@ -27,7 +27,9 @@ class Session::Patience {
       : session_(session), what_(std::move(what)), change_(change), until_(now() + session->options_.timeout) {}
 
   void progressed() { until_ = now() + session_->options_.timeout; }
+  // The outcome of an attempt is not known: whoever answers later may not know of it either.
   void was_sent() { sent_ = true; }
+  bool sent() const { return sent_; }
   // False once it is time to give up; waits a little before the next attempt.
   Task<bool> again(std::string reason) {
     reason_ = std::move(reason);
@@ -41,12 +43,12 @@ class Session::Patience {
   Error because(Error refusal) {
     // A full disk refuses before it is known whether the request was done before.
     bool blind = refusal.code == Code::kUnavailable || refusal.code == Code::kNoSpace;
-    return blind ? not_reached(std::move(refusal)) : refusal;
+    return blind ? unless_sent(std::move(refusal)) : refusal;
   }
-  // The same of a refusal to let this attempt get where an earlier one may have been carried out: access may
-  // have been taken away behind it, or the file deleted.
-  Error not_reached(Error refusal) {
-    if (!change_ || !sent_) return refusal;
+  // A storage server, or the way to it, refuses. What was sent before may be done all the same, at a
+  // server that is away and comes back with it.
+  Error unless_sent(Error refusal) {
+    if (!change_ || !sent_ || refusal.message.starts_with(kUnknown)) return refusal;
     reason_ = std::move(refusal.message);
     if (reason_.starts_with(what_ + ": ")) reason_.erase(0, what_.size() + 2);
     if (size_t advice = reason_.rfind("; "); advice != reason_.npos) reason_.resize(advice);
@@ -55,12 +57,13 @@ class Session::Patience {
   Error error() const {
     std::string text = what_.empty() ? reason_ : what_ + ": " + reason_;
     if (change_ && sent_) {
-      return {Code::kUnavailable, "outcome unknown: " + text + "; see whether it happened before you repeat it"};
+      return {Code::kUnavailable, kUnknown + text + "; see whether it happened before you repeat it"};
     }
     return {Code::kUnavailable, text + (change_ ? "; nothing was changed, try again" : "; try again")};
   }
 
  private:
+  static constexpr const char* kUnknown = "outcome unknown: ";
   Instant now() const { return session_->env_.clock.now(); }
   Session* session_;
   std::string what_;

@@ -141,7 +141,7 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
   for (int restarts = 0; restarts <= kRestartsMax;) {
     auto locating = locate(path, create, create_request, wire::RIGHT_WRITE);
     auto located = co_await locating;
-    if (!located) co_return std::unexpected(patience.not_reached(std::move(located).error()));
+    if (!located) co_return std::unexpected(patience.unless_sent(std::move(located).error()));
     wire::Location location = *std::move(located);
     if (location.created()) {
       create = wire::LocateRequest::LOOK_UP;
@@ -161,11 +161,11 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         commit.set_size_bytes(staging.size_bytes);
         patience.progressed();
       } else if (!may_pass(staged.error().code)) {
-        if (made != 0) co_await take_back(made);
-        co_return std::unexpected(refusal(std::move(staged).error(), path, location));
+        if (made != 0 && !patience.sent()) co_await take_back(made);
+        co_return std::unexpected(patience.unless_sent(refusal(std::move(staged).error(), path, location)));
       } else if (staged.error().code == Code::kUnavailable) {
         // Its own patience is at its end, or the source cannot be read again.
-        co_return fail(Code::kUnavailable, staged.error().message);
+        co_return std::unexpected(patience.unless_sent(std::move(staged).error()));
       } else {
         ++restarts;
         reason = std::move(staged.error().message);
@@ -190,10 +190,8 @@ Task<Result<wire::VersionReply>> Session::upload(std::string path, Source* sourc
         staged_at.reset();
         ++restarts;
       } else if (!may_pass(error.code)) {
-        if (made != 0) co_await take_back(made);
-        const bool denied = error.code == Code::kDenied;
-        Error refused = refusal(std::move(error), path, location);
-        co_return std::unexpected(denied ? patience.not_reached(std::move(refused)) : std::move(refused));
+        if (made != 0 && !patience.sent()) co_await take_back(made);
+        co_return std::unexpected(patience.unless_sent(refusal(std::move(error), path, location)));
       } else if (outcome.sent) {
         patience.was_sent();
       }

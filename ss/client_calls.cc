@@ -384,8 +384,7 @@ Result<VersionInfo> ClientCalls::newest(FileId file, Version at_least) const {
   }
   if (auto readable = state_->sync_writes->readable(file); head && readable && *readable != head->version) {
     // The newest is on this machine only so far, and was to be on two.
-    if (!*readable) return fail(Code::kNotFound, "the file has no version yet");
-    head = state_->store->info(file, *readable);
+    head = *readable ? state_->store->info(file, *readable) : fail(Code::kNotFound, "the file has no version yet");
   }
   // The content's number counts: a checkpoint of an older content has a newer one.
   if (at_least && (!head || head->version < at_least)) {
@@ -402,7 +401,7 @@ Task<Result<Reply>> ClientCalls::read(wire::ReadRequest request, std::string use
   // A version is what it is, also one that was set aside and no newest one stands before.
   Version asked = from_wire(request.version());
   auto readable = state_->sync_writes->readable(file);
-  if (state_->sync_writes->in_doubt(file) || (readable && asked > *readable)) {
+  if (asked ? readable && asked > *readable : state_->sync_writes->in_doubt(file)) {
     CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(file));
   }
   CO_ASSIGN_OR_RETURN(VersionInfo version,
@@ -437,7 +436,10 @@ Task<Result<Reply>> ClientCalls::stat(wire::StatRequest request) {
   FileId file{request.file_id()};
   Epoch epoch{request.epoch()};
   CO_ASSIGN_OR_RETURN(bool linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
-  if (state_->sync_writes->in_doubt(file)) CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(file));
+  if (state_->sync_writes->in_doubt(file)) {
+    CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(file));
+    CO_ASSIGN_OR_RETURN(linearizable, state_->fence.check_read(epoch, state_->env.clock.now()));
+  }
   CO_ASSIGN_OR_RETURN(VersionInfo version, newest(file, from_wire(request.at_least())));
   wire::StatReply reply;
   if (request.count_words()) {

@@ -90,6 +90,12 @@ Task<Result<wire::EditOpenReply>> EditSessions::open(ConnectionId owner, wire::E
   auto placing = then ? place_again(file, head.version, head.size_bytes, then, request.sentence())
                       : place_in(file, head.version, request.sentence());
   CO_ASSIGN_OR_RETURN(Opened opened, co_await placing);
+  // A long text takes a while to look at; others have their turns between.
+  const bool is_long = opened.text.size() > kTextShownMax;
+  const int64_t begun = sentences_begun(opened.text);
+  if (is_long) co_await yield_now(env_);
+  WriteSession writing(opened.text);
+  if (is_long) co_await yield_now(env_);
   // The epoch may have ended while the file was read.
   CO_RETURN_IF_ERROR(fence_->check_change(epoch, env_.clock.now()));
 
@@ -105,18 +111,17 @@ Task<Result<wire::EditOpenReply>> EditSessions::open(ConnectionId owner, wire::E
   reply.set_session(static_cast<uint64_t>(id));
   *reply.mutable_version() = to_wire(head.version);
   reply.set_sentence(opened.place.ordinal);
-  reply.set_words(count_text(opened.text).words);
-  if (opened.text.size() <= kTextShownMax) reply.set_text(opened.text);
+  reply.set_words(writing.words());
+  if (!is_long) reply.set_text(opened.text);
   owners_[owner].push_back(id);
   text_bytes_ += opened.text.size();
-  const int64_t begun = sentences_begun(opened.text);
   sessions_.try_emplace(id, Session{.owner = owner,
                                     .file = file,
                                     .epoch = epoch,
                                     .user = request.user(),
                                     .name = std::move(*request.mutable_name()),
                                     .begun = begun,
-                                    .writing = WriteSession(std::move(opened.text))});
+                                    .writing = std::move(writing)});
   co_return reply;
 }
 
@@ -145,16 +150,16 @@ Result<wire::EditInsertReply> EditSessions::insert(ConnectionId owner,
   }
   ASSIGN_OR_RETURN(Session * session, find(owner, request.session()));
   locks_.touch(WriteId{request.session()}, env_.clock.now());
-  const Bytes& text = session->writing.text();
-  const uint64_t size_before = text.size();
+  WriteSession& writing = session->writing;
+  const uint64_t size_before = writing.size_bytes();
   if (text_bytes_ + request.content().size() > kTextBytesMax) {
     return fail(Code::kUnavailable, "too much text is open at this server; try again later");
   }
-  RETURN_IF_ERROR(session->writing.insert(request.word(), request.content()));
-  text_bytes_ += text.size() - size_before;
+  RETURN_IF_ERROR(writing.insert(request.word(), request.content()));
+  text_bytes_ += writing.size_bytes() - size_before;
   wire::EditInsertReply reply;
-  reply.set_words(count_text(text).words);
-  if (text.size() <= kTextShownMax) reply.set_text(text);
+  reply.set_words(writing.words());
+  if (writing.size_bytes() <= kTextShownMax) reply.set_text(writing.text());
   return reply;
 }
 
@@ -240,7 +245,7 @@ void EditSessions::end(WriteId id, std::string why) {
   auto at = sessions_.find(id);
   if (at == sessions_.end()) return;
   locks_.release(id);
-  text_bytes_ -= at->second.writing.text().size();
+  text_bytes_ -= at->second.writing.size_bytes();
   auto owner = owners_.find(at->second.owner);
   std::erase(owner->second, id);
   if (owner->second.empty()) owners_.erase(owner);

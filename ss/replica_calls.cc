@@ -124,6 +124,7 @@ Task<Status> ReplicaCalls::drain(Epoch epoch) {
   }
   state_->edits.drop_all();
   co_await state_->changes.idle();
+  co_await state_->sync_writes->remember();
   CO_RETURN_IF_ERROR(co_await announcer_->flush());
   drained_ = epoch;
   state_->fence.end_drain(epoch);

@@ -206,6 +206,7 @@ Task<void> StorageServer::shut_down() {
     auto timer = env_.clock.schedule(env_.clock.now() + limit, [done] { done.try_set({}); });
     co_await done.future();
     env_.clock.cancel(timer);
+    co_await sync_writes_->remember();
     // Not in time: the changes still under way get "outcome unknown".
     state_->fence.end_drain(epoch);
     state_->epoch_ended();

@@ -125,7 +125,9 @@ Task<Status> StoreEngine::set_sync_settled(Lsn lsn) {
 
 Result<Version> StoreEngine::content_version(FileId file, Version version) {
   ASSIGN_OR_RETURN(VersionRow row, durable_row(file, version));
+  if (row.trimmed) return std::unexpected(content_gone(row));
   ASSIGN_OR_RETURN(VersionRow named, named_row(std::move(row)));
+  if (named.trimmed) return std::unexpected(content_gone(named));
   return named.version;
 }
 

@@ -60,7 +60,8 @@ SyncWrites::SyncWrites(Env& env, FileStore* store, EpochFence* fence, SecondHold
 SyncWrites::File& SyncWrites::open(FileId file) {
   auto [at, fresh] = files_.try_emplace(file, env_.executor);
   if (fresh) {
-    at->second.opened = look_;
+    at->second.settled = store_->durable_lsn();
+    unremembered_ = true;
     if (auto newest = store_->info(file, {})) {
       at->second.readable = newest->version;
       at->second.held = at->second.from = at->second.wanted = newest->head;
@@ -87,13 +88,16 @@ void SyncWrites::close_if_settled(FileId file) {
   if (at == files_.end() || at->second.changes > 0 || at->second.pushing || at->second.wanted > at->second.held) return;
   at->second.changed.notify_all();
   files_.erase(at);
-  ++settled_since_remembered_;
 }
 
 Task<Result<VersionInfo>> SyncWrites::carry(FileId file, Epoch epoch, bool sync, Task<Result<VersionInfo>> change) {
-  if (sync) {
+  auto before_it = files_.find(file);
+  const bool waits = before_it != files_.end() && before_it->second.held < before_it->second.wanted;
+  if (sync || waits) {
     // The code that says: nothing was appended, ask again.
-    if (auto possible = holders_->possible(); !possible) co_return fail(Code::kStaleEpoch, possible.error().message);
+    if (auto possible = holders_->possible(); !possible) {
+      co_return fail(Code::kStaleEpoch, (sync ? "" : "the version before is not on two machines yet: ") + possible.error().message);
+    }
   }
   std::optional<Hold> hold;
   if (sync || files_.contains(file)) hold.emplace(this, file);
@@ -160,23 +164,40 @@ Task<Status> SyncWrites::settled(FileId file) {
   co_return Status{};
 }
 
+// What readers are given for it; nothing: retention took it.
+Result<std::optional<Version>> SyncWrites::kept_content(FileId file, Version version) const {
+  auto content = store_->content_version(file, version);
+  if (!content && content.error().code == Code::kNotFound) return std::nullopt;
+  if (!content) return std::unexpected(std::move(content).error());
+  return *content;
+}
+
 Status SyncWrites::resume() {
   files_.clear();
   held_by_other_.clear();
-  ASSIGN_OR_RETURN(Lsn settled_before, store_->sync_settled());
-  ASSIGN_OR_RETURN(auto versions, store_->sync_versions(settled_before));
+  ASSIGN_OR_RETURN(remembered_, store_->sync_settled());
+  ASSIGN_OR_RETURN(auto versions, store_->sync_versions(remembered_));
+  unremembered_ = !versions.empty();
   for (const auto& version : versions) {
     auto newest = store_->info(version.file, {});
     if (!newest) continue;
-    auto [at, fresh] = files_.try_emplace(version.file, env_.executor);
-    File& file = at->second;
-    if (fresh) {
-      if (version.parent) {
-        ASSIGN_OR_RETURN(file.readable, store_->content_version(version.file, version.parent));
-      }
-      file.held = file.from = version.parent;
+    ASSIGN_OR_RETURN(auto own, kept_content(version.file, version.version));
+    std::optional<Version> before = Version{};
+    if (version.parent) {
+      ASSIGN_OR_RETURN(before, kept_content(version.file, version.parent));
     }
+    if (!own || !before) {
+      // Retention took it: both halves have that, and what came onto it.
+      files_.erase(version.file);
+      continue;
+    }
+    auto [at, fresh] = files_.try_emplace(version.file, env_.executor);
+    if (!fresh) continue;
+    File& file = at->second;
+    file.readable = *before;
+    file.held = file.from = version.parent;
     file.wanted = file.doubted = newest->head;
+    file.settled = remembered_;
   }
   if (!files_.empty()) log_info(std::to_string(files_.size()) + " files may have sync versions that one machine holds");
   return {};
@@ -373,16 +394,39 @@ Task<void> SyncWrites::look_at_limits() {
     auto pause = sleep_for(env_, kLookEvery);
     co_await pause;
     for (auto& [id, file] : files_) file.changed.notify_all();
-    const Lsn settled = durable_at_look_;
-    const bool old = std::ranges::any_of(files_, [this](const auto& file) { return file.second.opened < look_; });
-    ++look_;
-    durable_at_look_ = store_->durable_lsn();
-    if (old || settled == kNoLsn || settled_since_remembered_ == 0 || fence_->serving() == kNoEpoch) continue;
-    // None that waits was there at the last look, so all that was durable then is held twice.
-    settled_since_remembered_ = 0;
-    auto remembered = co_await store_->set_sync_settled(settled);
-    if (!remembered) log_warning("sync versions are looked at again at the next start: " + remembered.error().message);
+    auto remembering = remember();
+    co_await remembering;
   }
+}
+
+// The line of a file stands in the log in its order: with a version all before it is held twice.
+Lsn SyncWrites::settled_position() {
+  Lsn all = store_->durable_lsn();
+  for (auto& [id, file] : files_) {
+    if (file.held != file.settled_with) {
+      file.settled_with = file.held;
+      auto held = file.held ? store_->info(id, file.held) : Result<VersionInfo>(VersionInfo{});
+      if (held) file.settled = std::max(file.settled, held->lsn);
+    }
+    all = std::min(all, file.settled);
+  }
+  return all;
+}
+
+Task<void> SyncWrites::remember() {
+  if (!unremembered_ || fence_->serving() == kNoEpoch) co_return;
+  const Lsn settled = settled_position();
+  unremembered_ = !files_.empty();
+  if (settled <= remembered_) co_return;
+  auto done = co_await store_->set_sync_settled(settled);
+  if (done) {
+    remembered_ = std::max(remembered_, settled);
+    not_remembered_ = false;
+    co_return;
+  }
+  unremembered_ = true;
+  if (std::exchange(not_remembered_, true)) co_return;
+  log_warning("sync versions are looked at again at the next start: " + done.error().message);
 }
 
 }  // namespace understudy

@@ -52,7 +52,7 @@ class SyncWrites {
 
   // Ends with `change`, which is a change of the file under that epoch; if it is `sync`, or an
   // earlier version waits, once a second holder has it (or: outcome unknown).
-  // STALE_EPOCH, before anything is appended, where no second holder can be had.
+  // STALE_EPOCH, before anything is appended, where no second holder can be had for it or for what waits.
   Task<Result<VersionInfo>> carry(FileId file, Epoch epoch, bool sync, Task<Result<VersionInfo>> change);
 
   // Nothing: readers get the newest. Else the version that they get instead; {}: none yet.
@@ -65,6 +65,8 @@ class SyncWrites {
 
   // An epoch is about to be served here: finds what was not held twice when this server stopped.
   Status resume();
+  // Keeps up to where all is held twice, so that the next start need not ask; by itself soon after each write.
+  Task<void> remember();
   // What waited is told that its outcome is unknown.
   void epoch_ended();
   // It is served now.
@@ -88,7 +90,8 @@ class SyncWrites {
     Version from;           // What the second holder has, as far as it is known.
     Version wanted;         // The newest durable record.
     uint32_t changes = 0;   // Under way.
-    uint64_t opened = 0;    // At which look.
+    Lsn settled = kNoLsn;   // What is sync and below is held twice,
+    Version settled_with;   // as was seen when this was held.
     bool pushing = false;
     bool big = false;       // Its versions do not travel with others.
     Instant not_before{};   // No push before.
@@ -105,6 +108,7 @@ class SyncWrites {
   };
 
   File& open(FileId file);
+  Result<std::optional<Version>> kept_content(FileId file, Version version) const;
   void want(FileId file);
   void close_if_settled(FileId file);
   Task<Status> until_held(FileId file, Version version, Epoch epoch, Duration limit);
@@ -116,6 +120,7 @@ class SyncWrites {
   void put_off(FileId file, const std::string& why);
   Task<void> wake_after(Duration delay);
   Task<void> look_at_limits();
+  Lsn settled_position();
 
   Env& env_;
   FileStore* store_;
@@ -127,9 +132,9 @@ class SyncWrites {
   std::string why_;           // The last push that failed.
   bool small_push_ = false;   // One is under way.
   size_t big_pushes_ = 0;
-  uint64_t settled_since_remembered_ = 0;
-  uint64_t look_ = 0;         // How many looks at limits there were,
-  Lsn durable_at_look_ = kNoLsn;  // and what was durable at the last.
+  Lsn remembered_ = kNoLsn;   // Up to here the store says that all is held twice.
+  bool unremembered_ = false;  // There may be more to say,
+  bool not_remembered_ = false;  // and it could not be said.
   Notifier work_;
   TaskGroup tasks_;
 };

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "client/local_io.h"
+#include "client/sentence_edit.h"
 #include "client/session.h"
 #include "common/base/chunk_hash.h"
 #include "common/wire/call.h"
@@ -27,8 +28,10 @@ struct FakeCluster {
   std::map<std::string, std::vector<wire::RequestNumber>> changes;   // By server: PUTs and COMMITs.
   std::map<std::string, Bytes> contents;                             // By server.
   std::map<std::string, uint64_t> counters;                          // By server: its version.
-  std::optional<Error> refusal;                                      // What every storage server answers, if set.
-  std::set<std::string> mute;                                        // Receive, and never answer.
+  std::optional<Error> refusal;                                      // What every storage server answers, if set,
+  std::map<std::string, Error> refusals;                             // or one of them.
+  std::set<std::string> mute;                                        // Receive, and never answer;
+  std::set<std::pair<std::string, uint16_t>> mute_to;                // only calls of that type.
   std::set<std::string> damaged;                                     // Their copies fail their checksums.
 };
 
@@ -49,7 +52,8 @@ class FakeServer : public PeerHandler {
       co_return make_reply(reply);
     }
     if (cluster_->refusal) co_return std::unexpected(*cluster_->refusal);
-    if (cluster_->mute.contains(name_)) {
+    if (cluster_->refusals.contains(name_)) co_return std::unexpected(cluster_->refusals.at(name_));
+    if (cluster_->mute.contains(name_) || cluster_->mute_to.contains({name_, type})) {
       note(type, message);
       auto forever = sleep_for(env_, 24h);
       co_await forever;
@@ -79,6 +83,7 @@ class FakeServer : public PeerHandler {
       }
       body = std::move(whole);
     }
+    if (type == wire::EDIT_OPEN) co_return make_reply(wire::EditOpenReply());
     note(type, message);
     cluster_->contents[name_] = std::move(body);
     done.mutable_version()->set_counter(++cluster_->counters[name_]);
@@ -258,6 +263,50 @@ TEST_F(ClientTest, what_may_have_happened_is_called_unknown_when_the_name_node_i
   auto done = await(session_->put("/a", "one", {}));
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, Code::kUnavailable);
+  EXPECT_TRUE(done.error().message.starts_with("outcome unknown")) << done.error().message;
+}
+
+TEST_F(ClientTest, a_refusal_elsewhere_does_not_undo_what_may_have_happened) {
+  cluster_.mute.insert("ss1");
+  cluster_.refusals["ss2"] = {Code::kLocked, "file 0000000000000007: bob writes in it; try later"};
+  later(1s, [this] { acts("ss2", 2); });
+  auto done = await(session_->put("/a", "one", {}));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().to_string(),
+            "UNAVAILABLE: outcome unknown: /a: bob writes in it; see whether it happened before you repeat it");
+}
+
+TEST_F(ClientTest, a_server_that_handed_over_has_refused) {
+  EXPECT_TRUE(await(session_->put("/a", "one", {})));
+  cluster_.refusals["ss2"] = {Code::kLocked, "file 0000000000000007: bob writes in it; try later"};
+  acts("ss2", 2);
+  auto done = await(session_->put("/a", "two", {}));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().to_string(), "LOCKED: /a: bob writes in it; try later");
+}
+
+TEST_F(ClientTest, an_upload_whose_commit_may_have_happened_is_called_unknown) {
+  cluster_.mute_to.insert({"ss1", wire::COMMIT});
+  later(1s, [this] {
+    EXPECT_FALSE(cluster_.changes["ss1"].empty());
+    acts("ss2", 2);
+  });
+  BytesSource source(Bytes(20 * kChunkSizeMax, 'x'), false);
+  auto done = await(session_->upload("/big", &source, {.append = true}));
+  ASSERT_FALSE(done);
+  EXPECT_TRUE(done.error().message.starts_with("outcome unknown")) << done.error().message;
+}
+
+TEST_F(ClientTest, a_sentence_that_may_have_been_written_is_called_unknown) {
+  cluster_.mute_to.insert({"ss1", wire::EDIT_COMMIT});
+  SentenceEdit edit(&*session_, "/a", 0, [](std::string) {});
+  ASSERT_TRUE(await(edit.open()));
+  later(1s, [this] {
+    world_.kill(*servers_["ss1"]);
+    cluster_.location.set_epoch(0);
+  });
+  auto done = await(edit.commit());
+  ASSERT_FALSE(done);
   EXPECT_TRUE(done.error().message.starts_with("outcome unknown")) << done.error().message;
 }
 

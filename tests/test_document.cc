@@ -103,6 +103,47 @@ TEST_F(DocumentTest, worked_example_of_the_commands_page) {
             "But, I dont like T-T PNS and AAD. aaaah");
 }
 
+// As the rules say it, with the whole text looked at.
+std::string insert_plainly(const std::string& text, uint64_t index, const std::string& content) {
+  auto words = split_words(text);
+  const size_t at = index < words.size() ? words[index].offset : text.size();
+  const bool before = at > 0 && !is_blank(text[at - 1]) && !is_blank(content.front());
+  const bool after = at < text.size() && !is_blank(content.back());
+  return text.substr(0, at) + (before ? " " : "") + content + (after ? " " : "") + text.substr(at);
+}
+
+TEST(Document, a_long_sentence_is_written_as_a_short_one) {
+  const std::string long_word(150'000, 'w');
+  std::string many;
+  for (int i = 0; i < 40'000; ++i) many += "ab\t ";
+  const std::string contents[] = {"x", " y", "z ", " ", "one two", "end. And", long_word, many};
+  std::string expected;
+  WriteSession writing("");
+  uint32_t random = 1;
+  for (int i = 0; i < 200; ++i) {
+    random = random * 1664525 + 1013904223;
+    const uint64_t index = (random >> 8) % (writing.words() + 1);
+    const std::string& content = contents[i % 50 < 8 && i < 100 ? i % 50 : i % 6];
+    ASSERT_TRUE(writing.insert(index, content));
+    expected = insert_plainly(expected, index, content);
+    ASSERT_EQ(writing.words(), split_words(expected).size());
+    ASSERT_EQ(writing.size_bytes(), expected.size());
+  }
+  EXPECT_TRUE(writing.text() == expected);
+  const std::string merged = (is_blank(expected.front()) ? "" : " ") + expected + (is_blank(expected.back()) ? "" : " ");
+  EXPECT_TRUE(writing.result('.', 'x') == merged);
+}
+
+// Each insertion is made while all other users wait. Looking at the whole sentence each time takes minutes here.
+TEST(Document, an_insertion_does_not_look_at_all_of_a_long_sentence) {
+  std::string text;
+  while (text.size() < kSentenceSizeMax - (1 << 20)) text += "a ";
+  WriteSession writing(text);
+  const uint64_t words = writing.words();
+  for (uint64_t i = 0; i < 5000; ++i) ASSERT_TRUE(writing.insert(words / 5000 * i, "b"));
+  EXPECT_EQ(writing.words(), words + 5000);
+}
+
 TEST(Document, sentences_and_words) {
   EXPECT_EQ(sentences(""), Strings{});
   EXPECT_EQ(sentences(" \n\t"), Strings{});

@@ -19,7 +19,7 @@ class ToldHolders : public SecondHolders {
   }
   Task<Result<Answer>> hold(Epoch epoch, std::vector<wire::VersionRecord> versions) override {
     ++calls;
-    while (!allowed) {
+    while (!allowed && !std::exchange(allowed_once, false)) {
       auto changed = allowed_changed.wait();
       co_await changed;
     }
@@ -43,9 +43,14 @@ class ToldHolders : public SecondHolders {
     allowed = now;
     allowed_changed.notify_all();
   }
+  void allow_once() {
+    allowed_once = true;
+    allowed_changed.notify_all();
+  }
 
   std::string refusal;
   bool allowed = true;
+  bool allowed_once = false;  // The call that waits, or the next one.
   Notifier allowed_changed;
   std::map<uint64_t, Version> heads;  // What the second holder has.
   int calls = 0;
@@ -73,6 +78,19 @@ class SyncWritesTest : public testing::Test {
     ASSERT_TRUE(fence_.served(Epoch{epoch}));
     fence_.grant(Epoch{epoch}, env.clock.now() + 1h);
     writes_->wake();
+  }
+  // Acts in epoch 4 then; the second holder has what it had, and does not answer.
+  void restart() {
+    auto heads = holders_->heads;
+    ss_.kill();
+    writes_.reset();
+    holders_.reset();
+    ASSERT_TRUE(ss_.open());
+    fence_ = EpochFence(kNoEpoch, kNoEpoch);
+    holders_ = std::make_unique<ToldHolders>(world_.find_process("store")->env().executor);
+    holders_->heads = heads;
+    holders_->allow(false);
+    serve(4);
   }
   void TearDown() override {
     ss_.kill();
@@ -166,22 +184,50 @@ TEST_F(SyncWritesTest, AfterARestartNothingIsReadThatOneMachineHolds) {
   put(1, "one", true);
   holders_->allow(false);
   auto two = begin(1, "two", true);
-  ss_.kill();
-  writes_.reset();
-  holders_.reset();
-  ASSERT_TRUE(ss_.open());
-  fence_ = EpochFence(kNoEpoch, kNoEpoch);
-  Env& env = world_.find_process("store")->env();
-  holders_ = std::make_unique<ToldHolders>(env.executor);
-  holders_->heads[1] = {Epoch{3}, 1};
-  holders_->allow(false);
-  serve(4);
+  restart();
   EXPECT_EQ(ss_.get(1), "two");
   EXPECT_NE(readable(1), "newest");
   holders_->allow(true);
   world_.run_for(1s);
   EXPECT_EQ(readable(1), "newest");
   EXPECT_EQ(holders_->heads[1], (Version{Epoch{3}, 2}));
+}
+
+TEST_F(SyncWritesTest, WhatWasConfirmedIsNotAskedAgainAfterARestart) {
+  world_.run_for(2s);
+  for (int i = 0; i < 3; ++i) put(1, "a burst, and then nothing", true);
+  world_.run_for(2s);
+  restart();
+  EXPECT_EQ(writes_->waiting(), 0u);
+}
+
+TEST_F(SyncWritesTest, AFileThatIsWrittenAllTheTimeSettlesToo) {
+  holders_->allow(false);
+  begin(1, "first", true);
+  for (int i = 0; i < 5; ++i) {
+    begin(1, "before the one before is confirmed", true);
+    holders_->allow_once();
+    world_.run_for(1s);
+  }
+  restart();
+  EXPECT_EQ(readable(1), holders_->heads[1].to_string());
+}
+
+// As an older program left it, which kept too little of what is settled.
+TEST_F(SyncWritesTest, WhatRetentionTookWasSettled) {
+  ss_->set_retention({.versions = 2});
+  ss_->may_trim(Lsn{UINT64_MAX}, Lsn{UINT64_MAX});
+  for (int i = 0; i < 9; ++i) put(1, "gone", true);
+  world_.run_for(40min);
+  for (int i = 0; i < 9; ++i) put(1, "only the record is left", true);
+  world_.run_for(20s);
+  EXPECT_FALSE(ss_->info(FileId{1}, {Epoch{3}, 4}));
+  ASSERT_TRUE(ss_.await(ss_->set_sync_settled(kNoLsn)));
+  restart();
+  EXPECT_EQ(readable(1), "3.16");
+  holders_->allow(true);
+  world_.run_for(1s);
+  EXPECT_EQ(readable(1), "newest");
 }
 
 TEST_F(SyncWritesTest, AnEpochThatEndsLeavesTheOutcomeUnknown) {

@@ -227,7 +227,7 @@ class ClusterStage final : public Stage {
     return std::ranges::all_of(status->pairs(), [&](auto& pair) {
       if (what == "serving") {
         StorageServer* server = cluster_.server(name);
-        return pair.serving() && pair.acting_primary() == name && server != nullptr &&
+        return pair.serving() && pair.acting_primary() == name && server != nullptr && server->state() != nullptr &&
                server->state()->fence.lease_live(world_.find_process(name)->env().clock.now());
       }
       return pair.members_size() == 2 && std::ranges::all_of(pair.members(), [&](auto& half) {
