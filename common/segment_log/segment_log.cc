@@ -451,7 +451,7 @@ Task<Status> SegmentLog::mend_packed(Lsn base, Lsn from, Lsn to, std::map<Lsn, B
     (void)files_->drop_packing();
     co_return written;
   }
-  co_return files_->put_packed(base, end);
+  co_return co_await files_->put_packed(base, end);
 }
 
 Task<Status> SegmentLog::scan(Lsn from, Lsn upto, Replay replay) {
