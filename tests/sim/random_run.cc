@@ -202,7 +202,11 @@ class Run {
   void check_begin(const std::string& name) {
     FileStore* store = cluster_.server(name)->state()->store;
     const std::string pair = name.substr(0, name.find('_'));
+    std::map<FileId, Version> newest;
+    for (const Op& op : record_.history.ops()) newest[op.file] = std::max(newest[op.file], op.version);
     for (const Op& op : record_.history.ops()) {
+      // Of what is older, a new disk gets only what retention keeps.
+      if (scene_.retain < Scene().retain && op.version != newest[op.file]) continue;
       if (!op.sync || op.outcome != Op::Outcome::kDone || !makes_version(op.kind) || pair_of(op.file) != pair) continue;
       if (!store->info(op.file, op.version)) violated("begins", to_string(op) + ": " + name + " begins an epoch without it");
       auto aside = store->divergent(op.file);

@@ -77,6 +77,7 @@ void RunFaults::pass() {
     std::string line;
     for (const std::string& word : words) line += (line.empty() ? "" : " ") + word;
     bool struck = strike(words);
+    if (struck) note_silence(words);
     tell(line + (struck ? "" : " (not possible now)"));
     if (struck) ++counts_[words[0]];
   }
@@ -86,6 +87,16 @@ bool RunFaults::strike(const Words& words) {
   auto at = std::ranges::find(words, "for");
   Duration time = at == words.end() ? 1s : time_of(*(at + 1));
   return strike_process(words, time) || strike_net(words, time) || strike_disk(words, time) || strike_planned(words);
+}
+
+// Who is not heard may be taken for failed while the other half's machine is lost: then nobody holds everything,
+// and an operator has to choose.
+void RunFaults::note_silence(const Words& words) {
+  static const std::set<std::string> kSilent = {"partition", "partition-one-way", "isolate", "pause", "clock-jump", "delay", "lossy"};
+  if (!kSilent.contains(words[0])) return;
+  auto at = std::ranges::find(words, "for");
+  Duration time = at == words.end() ? 0s : time_of(*(at + 1));
+  silent_until_ = std::max(silent_until_, cluster_.world().now() + time + 4 * scene_.heartbeat);
 }
 
 bool RunFaults::strike_process(const Words& words, Duration time) {
@@ -248,7 +259,7 @@ bool RunFaults::rot(const std::string& name, uint64_t place) {
 // A machine is lost for good while the other half has all that was announced: what it had not
 // got yet is lost, and nothing else may be.
 bool RunFaults::lose_disk(const std::string& name, Duration time) {
-  if (!lost_disks_.empty()) return false;
+  if (!lost_disks_.empty() || cluster_.world().now() < silent_until_) return false;
   auto survived = held_by_other_half(name);
   if (!survived) return false;
   if (SimProcess* victim = running(name)) cluster_.world().kill(*victim);

@@ -33,6 +33,7 @@ class RunFaults {
 
   // False if it could not be done now.
   bool strike(const Words& words);
+  void note_silence(const Words& words);
   bool strike_process(const Words& words, Duration time);
   bool strike_net(const Words& words, Duration time);
   bool strike_disk(const Words& words, Duration time);
@@ -58,6 +59,7 @@ class RunFaults {
   std::vector<std::string> servers_;
   std::vector<Step> steps_;
   size_t next_ = 0;
+  Instant silent_until_{};  // Until then somebody may be taken for failed.
   std::optional<Instant> begun_;
   std::vector<std::string> name_node_arguments_;
   std::multimap<Instant, std::function<void()>> repairs_;
