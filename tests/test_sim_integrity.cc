@@ -140,7 +140,8 @@ TEST_F(SimIntegrity, AFrameOfAPackedSegmentKeepsNobodyFromStarting) {
     start("ss1_backup");
     ASSERT_TRUE(in_sync());
   }
-  // Of one that runs.
+  // Of one that runs, and has nothing to compact.
+  world_.run_for(5s);
   const std::string path = last_of("ss1_backup", "/data/segments", ".pack");
   ASSERT_TRUE(disk("ss1_backup").flip_bit(path, 20));
   EXPECT_TRUE(told("repaired", "what frames the segment"));

@@ -399,7 +399,12 @@ class Play {
     struct Wanted {
       std::string line, answer;
     };
-    const Wanted all[] = {{"READ /d/e/moved", "Well, one. four. five."},
+    // With the power of all, the half that rots comes back damaged and the other one acts: what only it had acknowledged comes
+    // back, too late to be the newest if the file changed meanwhile.
+    const std::string moved = perform("READ /d/e/moved");
+    const bool beside = fault_.kind == FaultKind::kAllPower && moved == "one. four. five." && stands_beside("/d/e/moved", "Well, one.");
+    if (moved != "Well, one. four. five." && !beside) return "READ /d/e/moved: " + moved + "; " + perform("LISTCHECKPOINTS /d/e/moved");
+    const Wanted all[] = {
                           {"VIEWCHECKPOINT /d/e/moved first", "one."},
                           {"VIEWFOLDER /d", "back\nbig\ne/\nr\ntree/\nv\n"},
                           {"VIEWFOLDER /d/tree", "inner/\nlink -> inner/leaf\n"},
@@ -429,13 +434,17 @@ class Play {
     const std::string head = perform("READ /d/v");
     if (head == "base. lost. kept.") return "";
     if (head != "base. kept." && head != "base. kept. lost.") return "READ /d/v: " + head;
-    if (head == "base. kept. lost.") return "";
-    const std::string tags = perform("LISTCHECKPOINTS /d/v");
-    const size_t at = tags.find("recovered-");
-    if (at == std::string::npos) return "LISTCHECKPOINTS /d/v: " + tags;
-    const std::string tag = tags.substr(at, tags.find_first_of(" \n", at) - at);
-    const std::string beside = perform("VIEWCHECKPOINT /d/v " + tag);
-    return beside == "base. lost." ? "" : "VIEWCHECKPOINT /d/v " + tag + ": " + beside;
+    if (head == "base. kept. lost." || stands_beside("/d/v", "base. lost.")) return "";
+    return "LISTCHECKPOINTS /d/v: " + perform("LISTCHECKPOINTS /d/v");
+  }
+  // Under a name that tells so.
+  bool stands_beside(const std::string& path, const std::string& content) {
+    const std::string tags = perform("LISTCHECKPOINTS " + path);
+    for (size_t at = 0; (at = tags.find("recovered-", at)) != std::string::npos; ++at) {
+      const std::string tag = tags.substr(at, tags.find_first_of(" \n", at) - at);
+      if (perform("VIEWCHECKPOINT " + path + " " + tag) == content) return true;
+    }
+    return false;
   }
   // All that stands in the log is whole, and the index says the same.
   std::string check_folders() {

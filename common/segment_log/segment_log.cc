@@ -409,9 +409,12 @@ Task<Status> SegmentLog::write_mended(Lsn base, Lsn from, Lsn to, std::map<Lsn, 
     if (!record && !reader.at_file_end()) {
       CO_RETURN_IF_ERROR(co_await reader.skip_damage());
       if (at >= from && reader.position() <= to) continue;
-      auto read = segment.file->read(offset, static_cast<uint32_t>(reader.offset() - offset));
-      CO_ASSIGN_OR_RETURN(Bytes damaged, co_await read);
-      CO_RETURN_IF_ERROR(co_await writer.add_damaged(std::move(damaged)));
+      const uint64_t size = reader.offset() - offset;
+      auto read = segment.file->read(offset, static_cast<uint32_t>(size));
+      auto damaged = co_await read;
+      if (!damaged && damaged.error().code != Code::kCorrupt) co_return std::unexpected(damaged.error());
+      // What the disk cannot read is no record either.
+      CO_RETURN_IF_ERROR(co_await writer.add_damaged(damaged ? *std::move(damaged) : Bytes(size, '\0')));
       continue;
     }
     for (; back != records.end() && (!record || back->first <= record->lsn); ++back) {

@@ -3,7 +3,6 @@
 #include <sqlite3.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <new>
 
@@ -144,10 +143,10 @@ struct CheckedVfs::Impl {
 };
 
 CheckedVfs::CheckedVfs(const std::string& below) : impl_(std::make_unique<Impl>()) {
-  static std::atomic<uint64_t> made = 0;  // Checkpoints open connections of their own, in other threads.
   sqlite3_vfs* under = sqlite3_vfs_find(below.empty() ? nullptr : below.c_str());
   CHECK(under != nullptr);
-  impl_->name = "checked-" + std::to_string(++made);
+  // Nobody else's, in whatever thread: checkpoints open connections of their own.
+  impl_->name = "checked-" + std::to_string(reinterpret_cast<uintptr_t>(impl_.get()));
   sqlite3_vfs& vfs = impl_->vfs;
   vfs.iVersion = 2;
   vfs.szOsFile = static_cast<int>(sizeof(CheckedFile)) + under->szOsFile;
