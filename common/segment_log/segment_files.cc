@@ -1,6 +1,7 @@
 #include "common/segment_log/segment_files.h"
 
 #include "common/base/log.h"
+#include "common/env/aside.h"
 #include "common/env/env_util.h"
 #include "common/segment_log/packed_recovery.h"
 

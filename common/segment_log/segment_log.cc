@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/env/direct_read.h"
 #include "common/env/env_util.h"
+#include "common/env/aside.h"
 #include "common/segment_log/log_reader.h"
 
 namespace understudy {
