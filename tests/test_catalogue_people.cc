@@ -57,6 +57,7 @@ class CataloguePeopleTest : public testing::Test {
     Command c;
     c.mutable_add_user()->set_name(name);
     c.mutable_add_user()->set_administrator(administrator);
+    c.mutable_add_user()->mutable_password()->set_hash("as if by scrypt");
     return c;
   }
   static Command file(const std::string& path) {
