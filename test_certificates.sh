@@ -56,6 +56,39 @@ refused 'a client with another fingerprint' 1 "^error: UNAUTHENTICATED: .*not th
 refused 'a plaintext client' 1 '^error: INVALID: .*TLS' "$cli" --insecure --nm "$at" STATUS
 check 'trust on first use, when it is asked for' "$cli" --nm "$at" --trust-first STATUS
 check 'is remembered' "$cli" --nm "$at" STATUS
+# Another machine's, that sleeps through what comes.
+check 'on another machine too' env XDG_CONFIG_HOME="$folder/asleep" "$cli" --nm "$at" --trust-first STATUS
+
+# ---- A user's credentials with --nm: a first run with the password, a second one with what was kept, and no third.
+secret=the-password-of-ann
+ann() { env -u UNDERSTUDY_PASSWORD "$cli" --nm "$at" "$@"; }
+is_ann() { [ "$(ann WHOAMI)" = ann ]; }
+kept=$XDG_CONFIG_HOME/understudy/credentials
+check 'a user is added' env UNDERSTUDY_NEW_PASSWORD=$secret "$cli" --nm "$at" --ca "$cluster/nm1/ca.pem" ADDUSER ann
+check 'logs in' env UNDERSTUDY_PASSWORD=$secret "$cli" --nm "$at" LOGIN ann
+check 'and is known the next time' is_ann
+check 'by a file that is their own' [ "$(stat -c %a "$kept")" = 600 ]
+chmod 644 "$kept"
+check 'whose mode is mended' eval 'is_ann && [ "$(stat -c %a "$kept")" = 600 ]'
+cp "$kept" "$folder/stolen"
+check 'a file of theirs' eval 'echo three | ann PUT - /three'
+check 'leaves' ann LOGOUT
+refused 'is known no more' 1 '^error: UNAUTHENTICATED: ' env -u UNDERSTUDY_PASSWORD "$cli" --nm "$at" WHOAMI
+cp "$folder/stolen" "$kept"
+refused 'nor is who copied the file before' 1 '^error: UNAUTHENTICATED: .*ended' env -u UNDERSTUDY_PASSWORD "$cli" --nm "$at" WHOAMI
+refused 'who owns something is not just removed' 1 '^error: CONFLICT: ann owns /three' "$cli" --nm "$at" --ca "$cluster/nm1/ca.pem" --user admin DELUSER ann
+check 'but with an heir' understudy --user admin DELUSER ann --give-to admin
+refused 'and does not come back' 1 '^error: UNAUTHENTICATED: wrong user or password' env UNDERSTUDY_PASSWORD=$secret "$cli" --nm "$at" LOGIN ann
+rm -f "$kept"
+
+# ---- The audit trail has it all, and no secret is anywhere.
+audited() { grep -q "$2" "$cluster/$1/audit"; }
+check 'audited: who logged in, who was refused' eval "audited nm1 ' LOGIN user=ann: done ' && audited nm1 ' LOGIN user=ann: UNAUTHENTICATED '"
+check 'audited: a log-out and a removal' eval "audited nm1 'user=ann LOGOUT' && audited nm1 'user=admin REMOVE_USER .*name=ann .*: CONFLICT'"
+check 'audited: a write at the storage server' audited ss1 'user=ann PUT .*: done version='
+check 'audited: servers among themselves' eval "audited nm1 'server=ss1 REGISTER' && audited ss1 'server=nm1 SERVE' && audited ss1_backup 'server=nm1 APPLY'"
+check 'no password and no token in a log or an error' eval '! grep -rlaF -e "$secret" -e "$UNDERSTUDY_PASSWORD" -e "$(cut -d" " -f3 "$folder/stolen")" "$cluster"/*/log "$cluster"/*/audit "$folder"/output.*'
+check 'nor in the list of processes' eval '! cat /proc/[0-9]*/cmdline 2>/dev/null | tr "\0" "\n" | grep -qxF -e "$UNDERSTUDY_PASSWORD" -e "$(cut -d: -f4 "$cluster/nm1/join-token")"'
 refused '--insecure beyond this machine' 1 '^error: INVALID: .*--insecure is for this machine' "$cli" --insecure --nm 192.0.2.1:7400 STATUS
 refused 'a name node that listens to all without TLS' 2 '^error: INVALID: .*--insecure is for this machine' "$nm" --data "$folder/e5" --listen 0.0.0.0:0 --insecure
 
@@ -76,10 +109,13 @@ check 'a file' eval 'echo one | understudy PUT - /one'
 check 'a certificate renews itself' until_true 20 renewed
 check 'a new authority' understudy ROTATEAUTHORITY
 cp "$cluster/nm1/ca.pem" "$folder/both.pem"
+check 'who trusted at first sight hears of it' "$cli" --nm "$at" STATUS
 check 'who knows only the old one goes on' "$cli" --nm "$at" --ca "$fingerprint" STATUS
 refused 'one at a time' 1 '^error: CONFLICT: ' "$cli" --nm "$at" --ca "$folder/both.pem" ROTATEAUTHORITY
 check 'the old one ends when all servers are over' until_true 20 "$cli" --nm "$at" --ca "$folder/both.pem" ROTATEAUTHORITY --finish
 refused 'it is believed no more' 1 '^error: UNAUTHENTICATED: ' "$cli" --nm "$at" --ca "$fingerprint" STATUS
+check 'who trusted at first sight has followed' "$cli" --nm "$at" STATUS
+refused 'who slept through it has to be told' 1 '^error: UNAUTHENTICATED: ' env XDG_CONFIG_HOME="$folder/asleep" "$cli" --nm "$at" STATUS
 check 'both halves are there' until_true 30 both_in_sync
 check 'the file is' [ "$(understudy READ /one)" = one ]
 check 'and another goes in' eval 'echo two | understudy PUT - /two'

@@ -70,9 +70,13 @@ const std::vector<CommandSpec>& table() {
       {kList, "LIST", "LIST", "every user ever registered", 0, 0, {}, {}},
       {kAddUser, "ADDUSER", "ADDUSER name [--admin]", "registers a user; the password is asked for, or in UNDERSTUDY_NEW_PASSWORD",
        1, 1, {kText}, {{"--admin", "", "who may do everything"}}},
+      {kDelUser, "DELUSER", "DELUSER name [--give-to USER]", "removes a user; CONFLICT while they own something and nobody is named to have it",
+       1, 1, {kText}, {{"--give-to", "USER", "whose all of theirs is from then on"}}},
       {kPasswd, "PASSWD", "PASSWD [user]", "a new password; an administrator sets anybody's", 0, 1, {kText}, {}},
       {kWhoAmI, "WHOAMI", "WHOAMI", "who you are here", 0, 0, {}, {}},
       {kLogin, "LOGIN", "LOGIN name", "becomes a user, and stays one for the next commands", 1, 1, {kText}, {}},
+      {kLogout, "LOGOUT", "LOGOUT [--all]", "ends the session, also for whoever copied its token", 0, 0, {},
+       {{"--all", "", "every session of yours, on every machine"}}},
       // The cluster
       {kStatus, "STATUS", "STATUS [--watch]", "whether all data is on both machines, and every server's state", 0, 0,
        {}, {{"--watch", "", "drawn again every second"}}},

@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kAdmin[] = "admin";
+constexpr char kNobody[] = "-";  // No user's name; has no token.
 constexpr mode_t kOthers = 077;
 
 std::string config_file() {
@@ -102,8 +103,7 @@ Result<Login> Credentials::find(const std::string& user) {
   return login;
 }
 
-// A failure costs a log-in the next time.
-void Credentials::keep(const std::string& user, const Bytes& token) {
+void Credentials::rewrite(const std::function<void(std::vector<Entry>&)>& change) {
   if (file_.empty()) return;
   std::error_code error;
   if (data_.empty()) fs::create_directories(fs::path(file_).parent_path(), error);
@@ -111,16 +111,7 @@ void Credentials::keep(const std::string& user, const Bytes& token) {
   if (lock < 0) return;
   flock(lock, LOCK_EX);
   if (auto entries = read()) {
-    Entry kept{cluster_, user, base64(token), ""};
-    for (Entry& entry : *entries) {
-      if (entry.cluster != cluster_) continue;
-      if (entry.user == user) kept.chosen = entry.chosen;
-      if (user != found_) entry.chosen.clear();
-    }
-    if (user != found_) kept.chosen = "chosen";
-    found_ = user;
-    std::erase_if(*entries, [&](const Entry& entry) { return entry.cluster == cluster_ && entry.user == user; });
-    entries->push_back(std::move(kept));
+    change(*entries);
     std::string text;
     for (const Entry& entry : *entries) {
       text += entry.cluster + " " + entry.user + " " + entry.token + (entry.chosen.empty() ? "" : " chosen") + "\n";
@@ -133,6 +124,35 @@ void Credentials::keep(const std::string& user, const Bytes& token) {
     if (whole) fs::rename(written, file_, error);
   }
   close(lock);
+}
+
+void Credentials::keep(const std::string& user, const Bytes& token) {
+  rewrite([&](std::vector<Entry>& entries) {
+    Entry kept{cluster_, user, base64(token), ""};
+    for (Entry& entry : entries) {
+      if (entry.cluster != cluster_) continue;
+      if (entry.user == user) kept.chosen = entry.chosen;
+      if (user != found_) entry.chosen.clear();
+    }
+    if (user != found_) kept.chosen = "chosen";
+    if (user != found_) std::erase_if(entries, [&](const Entry& entry) { return entry.cluster == cluster_ && entry.user == kNobody; });
+    std::erase_if(entries, [&](const Entry& entry) { return entry.cluster == cluster_ && entry.user == user; });
+    entries.push_back(std::move(kept));
+  });
+  found_ = user;
+}
+
+void Credentials::forget(const std::string& user) {
+  rewrite([&](std::vector<Entry>& entries) {
+    std::erase_if(entries, [&](const Entry& entry) { return entry.cluster == cluster_ && (entry.user == user || entry.user == kNobody); });
+    if (!data_.empty() || user != found_) return;
+    // Whoever leaves is nobody then, not the administrator who was here before.
+    for (Entry& entry : entries) {
+      if (entry.cluster == cluster_) entry.chosen.clear();
+    }
+    entries.push_back({cluster_, kNobody, "-", "chosen"});
+  });
+  found_ = kNobody;
 }
 
 void Credentials::password_changed(const std::string& user) {

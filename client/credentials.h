@@ -4,13 +4,15 @@
 //
 //   CLUSTER USER TOKEN [chosen]   (the cluster as --nm named it, - beside its data; token in base64)
 //
-// chosen: by LOGIN, for the commands to come; --user names another for one command.
+// chosen: by LOGIN, for the commands to come (by LOGOUT, with --nm: the user -, who is nobody); --user names another for one command.
 //
 // Tokens only, never a password. Blocking; small.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "client/session.h"
 #include "common/base/result.h"
@@ -35,6 +37,7 @@ class Credentials final : public TokenKeeper {
 
   void keep(const std::string& user, const Bytes& token) override;
   void password_changed(const std::string& user) override;
+  void forget(const std::string& user) override;
 
  private:
   struct Entry {
@@ -44,6 +47,8 @@ class Credentials final : public TokenKeeper {
     std::string chosen;
   };
   Result<std::vector<Entry>> read() const;
+  // Under the file's lock; a failure costs a log-in the next time.
+  void rewrite(const std::function<void(std::vector<Entry>&)>& change);
 
   std::string data_;
   std::string cluster_;

@@ -22,7 +22,7 @@ enum class CommandId : uint8_t {
   kWrite, kLocks, kStream, kCheckpoint, kListCheckpoints, kViewCheckpoint, kRevert,
   kCreateFolder, kDeleteFolder, kMove, kViewFolder, kView, kSearch, kCd, kPwd,
   kStatus, kExplain, kEvents, kPromote, kHandback, kDrain, kReplace, kSetDurability,
-  kAddAccess, kRemAccess, kRequestAccess, kViewRequests, kApprove, kDeny, kList, kAddUser, kPasswd, kWhoAmI, kLogin,
+  kAddAccess, kRemAccess, kRequestAccess, kViewRequests, kApprove, kDeny, kList, kAddUser, kPasswd, kWhoAmI, kLogin, kLogout, kDelUser,
   kRotateKeys,
   kAuthority, kJoinToken, kJoinTokens, kRevokeToken, kRotateAuthority,
   kHelp, kExit,

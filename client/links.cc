@@ -1,7 +1,9 @@
 #include "client/links.h"
 
 #include <algorithm>
+#include <set>
 
+#include "common/base/path.h"
 #include "common/wire/call.h"
 #include "common/wire/understudy.pb.h"
 
@@ -10,6 +12,7 @@ namespace {
 
 constexpr Duration kDialTimeout = std::chrono::seconds(2);
 constexpr uint32_t kProtocolVersion = 1;
+constexpr size_t kSessionsOverMax = 10'000;
 
 }  // namespace
 
@@ -20,6 +23,7 @@ struct Links::Link {
   bool dialling = false;
   Error refused{Code::kUnavailable, "not dialled"};
   Notifier changed;
+  std::set<uint64_t> sessions_over;  // As its server told over this connection.
 };
 
 Links::Links(Env& env, std::string user, std::vector<Address> name_nodes)
@@ -33,15 +37,29 @@ Task<void> Links::run_peer(std::shared_ptr<Link> link, std::shared_ptr<Peer> pee
   link->changed.notify_all();
 }
 
-Task<void> Links::lost(Address address) {
+Task<Result<Reply>> Links::handle(Peer* peer, uint16_t type, Bytes message, Bytes) {
+  if (type == wire::PING) co_return make_reply(wire::Done());
+  if (type != wire::EDIT_LOST) co_return fail(Code::kInvalid, "nothing of that kind is asked of a client");
+  CO_ASSIGN_OR_RETURN(auto told, parse_message<wire::EditLostRequest>(message));
+  for (auto& [address, link] : links_) {
+    if (link->peer.get() != peer) continue;
+    if (link->sessions_over.size() < kSessionsOverMax) link->sessions_over.insert(told.session());
+    link->changed.notify_all();
+  }
+  co_return make_reply(wire::Done());
+}
+
+Task<bool> Links::lost(Address address, uint64_t session) {
   auto known = links_.find(address);
-  if (known == links_.end()) co_return;
+  if (known == links_.end()) co_return false;
   std::shared_ptr<Link> link = known->second;
   std::shared_ptr<Peer> peer = link->peer;
   while (peer && !peer->closed()) {
+    if (link->sessions_over.contains(session)) co_return true;
     auto changed = link->changed.wait();
     co_await changed;
   }
+  co_return false;
 }
 
 Task<void> Links::dial(std::shared_ptr<Link> link) {
@@ -55,7 +73,8 @@ Task<void> Links::dial(std::shared_ptr<Link> link) {
     link->refused = {Code::kUnavailable, link->address + ": is no " + (name_node ? "name node" : "storage server") +
                                              " of this cluster, by its certificate"};
   } else {
-    auto peer = std::make_shared<Peer>(env_, *std::move(connection), nullptr);
+    auto peer = std::make_shared<Peer>(env_, *std::move(connection), static_cast<PeerHandler*>(this));
+    link->sessions_over.clear();
     tasks_.spawn(run_peer(link, peer));
     wire::HelloRequest hello;
     hello.set_protocol_version(kProtocolVersion);
@@ -66,6 +85,8 @@ Task<void> Links::dial(std::shared_ptr<Link> link) {
     auto greeted = co_await greeting;
     if (greeted) {
       link->peer = std::move(peer);
+      const auto& told = greeted->authorities();
+      if (name_node && on_authorities_ && !told.empty()) on_authorities_({told.begin(), told.end()});
     } else {
       link->refused = std::move(greeted).error();
       peer->close();
@@ -98,10 +119,16 @@ void Links::hang_up(const Address& address) {
   if (link != links_.end() && link->second->peer) link->second->peer->close();
 }
 
-Task<CallOutcome> Links::call(Address address, uint16_t type, Bytes message, Bytes body, Duration timeout) {
-  auto connecting = connected(std::move(address));
+Task<CallOutcome> Links::call(Address address, std::string server, uint16_t type, Bytes message, Bytes body, Duration timeout) {
+  auto connecting = connected(address);
   auto peer = co_await connecting;
   if (!peer) co_return CallOutcome{std::unexpected(std::move(peer).error()), false};
+  const PeerIdentity& identity = (*peer)->identity();
+  if (!server.empty() && !identity.may_be(PeerIdentity::Role::kStorageServer, server)) {
+    Error other{Code::kUnavailable, address + ": is not " + printable(server) + " but " + printable(identity.name) + ", by its certificate"};
+    (*peer)->close();  // Whoever comes back there is looked at again.
+    co_return CallOutcome{std::unexpected(std::move(other)), false};
+  }
   auto waiting = (*peer)->call(type, std::move(message), std::move(body), timeout);
   auto reply = co_await waiting;
   co_return CallOutcome{std::move(reply), true};

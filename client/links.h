@@ -2,6 +2,7 @@
 // needed and again after it broke. HELLO is exchanged here.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,26 +21,29 @@ struct CallOutcome {
   bool sent = false;  // It may have reached the server, and done its work there.
 };
 
-class Links {
+class Links : private PeerHandler {
  public:
   // Who answers at one of `name_nodes` must be a name node, everybody else a storage server.
   Links(Env& env, std::string user, std::vector<Address> name_nodes);
-  ~Links();
+  ~Links() override;
   Links(const Links&) = delete;
   Links& operator=(const Links&) = delete;
 
-  // UNAVAILABLE: not reached, connection lost, or no answer within `timeout`.
-  // Everything else is the server's own answer.
-  Task<CallOutcome> call(Address address, uint16_t type, Bytes message, Bytes body, Duration timeout);
+  // UNAVAILABLE: not reached, connection lost, no answer within `timeout`, or another than `server` by its
+  // certificate (empty: whoever it is). Everything else is the server's own answer.
+  Task<CallOutcome> call(Address address, std::string server, uint16_t type, Bytes message, Bytes body, Duration timeout);
   // Shown to name nodes, from the next connection on.
   void set_token(Bytes token) { token_ = std::move(token); }
-  // Until there is no connection to it.
-  Task<void> lost(Address address);
+  void on_authorities(std::function<void(std::vector<Bytes>)> hear) { on_authorities_ = std::move(hear); }
+  // Until there is no connection to it, or it has said that the session of a sentence is over there: true.
+  Task<bool> lost(Address address, uint64_t session);
   // The next call dials anew; those under way fail.
   void hang_up(const Address& address);
 
  private:
   struct Link;
+  // What storage servers ask of those who write sentences.
+  Task<Result<Reply>> handle(Peer* peer, uint16_t type, Bytes message, Bytes body) override;
   Task<void> run_peer(std::shared_ptr<Link> link, std::shared_ptr<Peer> peer);
   Task<void> dial(std::shared_ptr<Link> link);
   Task<Result<std::shared_ptr<Peer>>> connected(Address address);
@@ -48,6 +52,7 @@ class Links {
   std::string user_;
   std::vector<Address> name_nodes_;
   Bytes token_;
+  std::function<void(std::vector<Bytes>)> on_authorities_;
   std::map<Address, std::shared_ptr<Link>> links_;
   TaskGroup tasks_;
 };

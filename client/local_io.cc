@@ -186,7 +186,7 @@ Status FileSink::restart() {
 
 Status FileSink::finish(Attributes attributes) {
   if (attributes.mode != 0) {
-    RETURN_IF_ERROR(env_.disk.set_attributes(temporary_, attributes.mode,
+    RETURN_IF_ERROR(env_.disk.set_attributes(temporary_, attributes.mode & kModeTaken,
                                              WallTime(std::chrono::microseconds(attributes.modified_us))));
   }
   RETURN_IF_ERROR(env_.disk.rename(temporary_, path_));

@@ -86,6 +86,7 @@ Task<void> run_client(UvRuntime* runtime, ClientNet* net, ClientOptions options,
   }
   SessionOptions session_options = *std::move(entered);
   session_options.timeout = options.timeout;
+  session_options.on_authorities = [net](std::vector<Bytes> fingerprints) { net->follow(std::move(fingerprints)); };
   session_options.read_from = options.read_from;
   session_options.sync = options.sync;
   Session session(env, session_options);
@@ -110,7 +111,7 @@ Task<void> run_client(UvRuntime* runtime, ClientNet* net, ClientOptions options,
   if (auto met = net->remember_whom_it_met(); !met) {
     out->error(met.error());
   } else if (!met->empty()) {
-    out->note("believing the authority " + *met + " from now on");
+    out->note(*met);
   }
   if (!out->flush()) *status = *status == kExitDone ? 1 : *status;
 }

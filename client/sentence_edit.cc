@@ -52,7 +52,7 @@ Task<Status> SentenceEdit::replay() {
 }
 
 // `reason`: why it is to be taken again. Refused, the editing is over.
-Task<Status> SentenceEdit::take_again(std::string reason, Session::Patience* patience) {
+Task<Status> SentenceEdit::take_again(std::string reason, Session::Patience* patience, bool handed_over) {
   const std::string before = edit_->location.primary().server();
   const uint64_t number_before = edit_->opened.sentence();
   for (;;) {
@@ -69,8 +69,9 @@ Task<Status> SentenceEdit::take_again(std::string reason, Session::Patience* pat
   }
   const std::string& now = edit_->location.primary().server();
   const uint64_t number = edit_->opened.sentence();
-  tell_((now == before ? "the connection to " + before + " was lost and made again"
-                       : before + " was lost, " + now + " serves now") +
+ const std::string moved = now == before ? before + " gave its sentences up and serves again" : before + " has handed over to " + now;
+  const std::string lost = now == before ? "the connection to " + before + " was lost and made again" : before + " was lost, " + now + " serves now";
+  tell_((handed_over ? moved : lost) +
         ": nobody had changed your sentence, it is yours again with all you typed" +
         (number == number_before ? "" : ", as sentence " + std::to_string(number)));
   co_return Status{};
@@ -147,12 +148,12 @@ Task<void> SentenceEdit::keep() {
   while (edit_ && !error_) {
     const uint64_t watched = edit_->opened.session();
     auto losing = session_->edit_lost(*edit_);
-    co_await losing;
+    const bool handed_over = co_await losing;
     co_await turn_.acquire(1);
     Turn turn(&turn_);
     if (!edit_ || error_ || edit_->opened.session() != watched) continue;
     Session::Patience patience(session_, printable(path_), false);
-    auto taking = take_again("its connection was lost", &patience);
+    auto taking = take_again(handed_over ? "its server handed over" : "its connection was lost", &patience, handed_over);
     auto taken = co_await taking;
     if (!taken) tell_("your sentence is lost (" + taken.error().message + "); what you typed is shown at your next line");
   }

@@ -34,7 +34,7 @@ class SentenceEdit {
   // Takes effect at most once, whatever was lost on the way.
   Task<Result<wire::VersionReply>> commit();
   Task<Status> abort();
-  // Takes the sentence again as soon as its server is lost, while the user thinks. Until cancelled.
+  // Takes the sentence again as soon as its server is lost or hands its files over, while the user thinks. Until cancelled.
   Task<void> keep();
 
   const wire::EditOpenReply& opened() const { return edit_->opened; }
@@ -44,7 +44,8 @@ class SentenceEdit {
 
  private:
   class Turn;
-  Task<Status> take_again(std::string reason, Session::Patience* patience);
+  // handed_over: its server gave it up by itself.
+  Task<Status> take_again(std::string reason, Session::Patience* patience, bool handed_over = false);
   Task<Status> replay();
   Error over(Error error);
 

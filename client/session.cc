@@ -47,6 +47,7 @@ Error refusal(Error error, const std::string& path, const wire::Location& locati
 Session::Session(Env& env, SessionOptions options)
     : env_(env), options_(std::move(options)), links_(env, options_.user, options_.name_nodes), client_id_(env.random.next() | 1), dropping_(env.executor) {
   CHECK(!options_.name_nodes.empty());
+  links_.on_authorities(options_.on_authorities);
   if (!options_.token.empty()) take_token(options_.token);
 }
 
@@ -75,7 +76,7 @@ Version Session::seen(uint64_t file_id) const {
 
 Task<CallOutcome> Session::ask_name_node_once(uint16_t type, Bytes request, Duration timeout) {
   size_t asked = name_node_;
-  auto outcome = co_await links_.call(options_.name_nodes[asked], type, std::move(request), {}, timeout);
+  auto outcome = co_await links_.call(options_.name_nodes[asked], {}, type, std::move(request), {}, timeout);
   if (!outcome.result && outcome.result.error().code == Code::kUnavailable && asked == name_node_) {
     name_node_ = (asked + 1) % options_.name_nodes.size();
   }
@@ -121,6 +122,22 @@ Task<Status> Session::login(std::string user, std::string password) {
   CO_RETURN_IF_ERROR(co_await entering);
   options_.password = std::move(password);
   locations_.clear();  // They say what another might do.
+  co_return Status{};
+}
+
+Task<Status> Session::logout(bool all) {
+  options_.password.clear();
+  wire::LogoutRequest request;
+  request.set_all(all);
+  auto leaving = change(wire::LOGOUT, request);
+  auto left = co_await leaving;
+  // One that is over already needs no ending.
+  if (!left && (all || left.error().code != Code::kUnauthenticated)) co_return std::unexpected(std::move(left).error());
+  options_.token.clear();
+  links_.set_token({});
+  renew_at_us_ = INT64_MAX;
+  locations_.clear();
+  if (options_.keeper) options_.keeper->forget(options_.user);
   co_return Status{};
 }
 
@@ -181,7 +198,7 @@ Task<Result<Reply>> Session::ask_name_node(uint16_t type, Bytes request, Duratio
   bool change = type == wire::CREATE_FOLDER || type == wire::CREATE_LINK || type == wire::REMOVE ||
                 type == wire::MOVE || type == wire::SET_ATTRIBUTES || type == wire::SET_DURABILITY || type == wire::PROMOTE ||
                 type == wire::MOVE_PRIMARY || type == wire::REPLACE || type == wire::UNDELETE ||
-                (type >= wire::ADD_USER && type <= wire::ROTATE_KEYS && type != wire::LIST_USERS &&
+                (type >= wire::ADD_USER && type <= wire::REMOVE_USER && type != wire::RAISE_ACCESS && type != wire::LOGOUT && type != wire::LIST_USERS &&
                  type != wire::WHO_AM_I && type != wire::LIST_REQUESTS);
   Patience waiting(this, "", change);
   for (;;) {
@@ -255,9 +272,9 @@ Task<bool> Session::has_moved(std::string path, wire::Location known) {
 
 // ---- The acting primary ------------------------------------------------------------
 
-Task<void> Session::deliver(Waiting* waiting, size_t slot, Address address, uint16_t type, Bytes message, Bytes body) {
+Task<void> Session::deliver(Waiting* waiting, size_t slot, wire::Endpoint server, uint16_t type, Bytes message, Bytes body) {
   // The wait has no end of its own: whoever waits decides that.
-  auto outcome = co_await links_.call(std::move(address), type, std::move(message), std::move(body), 24h);
+  auto outcome = co_await links_.call(server.address(), server.server(), type, std::move(message), std::move(body), 24h);
   // These two say that nothing was begun there.
   const Code code = outcome.result ? Code{} : outcome.result.error().code;
   if (!outcome.result && (code == Code::kMoved || code == Code::kStaleEpoch)) outcome.sent = false;
@@ -269,7 +286,7 @@ Task<CallOutcome> Session::call_watched(std::string path, wire::Location locatio
                                         Bytes body) {
   Waiting waiting(env_);
   waiting.tasks.spawn(
-      deliver(&waiting, 0, location.primary().address(), type, std::move(message), std::move(body)));
+      deliver(&waiting, 0, location.primary(), type, std::move(message), std::move(body)));
   Instant give_up = env_.clock.now() + options_.timeout;
   Instant look = env_.clock.now() + kLookAgain;
   while (!waiting.outcomes[0]) {
@@ -515,7 +532,8 @@ Task<Result<wire::VersionReply>> Session::edit_committed(Edit edit, wire::Reques
 Task<Status> Session::edit_abort(Edit edit) {
   wire::EditAbortRequest request;
   request.set_session(edit.opened.session());
-  auto outcome = co_await links_.call(edit.location.primary().address(), wire::EDIT_ABORT, request.SerializeAsString(), {}, 2s);
+  const wire::Endpoint& at = edit.location.primary();
+  auto outcome = co_await links_.call(at.address(), at.server(), wire::EDIT_ABORT, request.SerializeAsString(), {}, 2s);
   // A server that is gone has dropped the edit too.
   if (!outcome.result && !may_pass(outcome.result.error().code)) {
     co_return std::unexpected(std::move(outcome.result.error()));
@@ -530,6 +548,6 @@ Task<void> Session::edit_drop_now(Edit edit) {
 
 void Session::edit_drop(Edit edit) { dropping_.spawn(edit_drop_now(std::move(edit))); }
 
-Task<void> Session::edit_lost(Edit edit) { return links_.lost(edit.location.primary().address()); }
+Task<bool> Session::edit_lost(Edit edit) { return links_.lost(edit.location.primary().address(), edit.opened.session()); }
 
 }  // namespace understudy::client

@@ -34,6 +34,8 @@ class TokenKeeper {
   // A log-in, or a renewal.
   virtual void keep(const std::string& user, const Bytes& token) = 0;
   virtual void password_changed(const std::string& user) = 0;
+  // LOGOUT.
+  virtual void forget(const std::string& user) = 0;
 };
 
 struct SessionOptions {
@@ -48,6 +50,8 @@ struct SessionOptions {
   ReadFrom read_from = ReadFrom::kPrimary;
   bool sync = false;  // Every write with durability sync, whatever its folder says.
   Duration hedge_after = std::chrono::milliseconds(30);
+  // Hears the fingerprints of the authorities that a name node says are to be believed.
+  std::function<void(std::vector<Bytes>)> on_authorities;
 };
 
 struct ReadWant {
@@ -79,6 +83,8 @@ class Session {
 
   // Becomes that user. UNAUTHENTICATED leaves the session as it was.
   Task<Status> login(std::string user, std::string password);
+  // The session is over, here and wherever its token was copied to; all: every session of the user.
+  Task<Status> logout(bool all);
   // An empty user: the session's own.
   Task<Status> set_password(std::string user, std::string old_password, std::string password);
 
@@ -146,7 +152,7 @@ class Session {
   // As edit_abort(), by itself.
   void edit_drop(Edit edit);
   // Until its connection is gone.
-  Task<void> edit_lost(Edit edit);
+  Task<bool> edit_lost(Edit edit);
 
   // Goes on until it is answered, or for the timeout without progress (session_internal.h).
   class Patience;
@@ -208,7 +214,7 @@ class Session {
   Task<void> fetch_chunk(std::string path, uint64_t index, ReadWant want, Fetching* fetching);
   Task<Status> fetch_rest(std::string path, Version version, uint64_t from, uint64_t to, Sink* sink,
                           DownloadOptions options);
-  Task<void> deliver(Waiting* waiting, size_t slot, Address address, uint16_t type, Bytes message, Bytes body);
+  Task<void> deliver(Waiting* waiting, size_t slot, wire::Endpoint server, uint16_t type, Bytes message, Bytes body);
   wire::Durability durability_for(const wire::Location& location) const;
   Task<void> edit_drop_now(Edit edit);
   void saw(uint64_t file_id, const wire::VersionNumber& version);

@@ -56,6 +56,8 @@ CommandFunction function_of(CommandId id) {
     case CommandId::kAddUser: return run_add_user;
     case CommandId::kPasswd: return run_passwd;
     case CommandId::kLogin: return run_login;
+    case CommandId::kLogout: return run_logout;
+    case CommandId::kDelUser: return run_del_user;
     case CommandId::kWhoAmI: return run_who_am_i;
     case CommandId::kRotateKeys: return run_rotate_keys;
     case CommandId::kAuthority: return run_authority;

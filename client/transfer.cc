@@ -250,7 +250,7 @@ Task<CallOutcome> Session::read_hedged(std::string path, wire::Location location
     if (asked < halves.size() && (now >= wake || refusal)) {
       request.set_epoch(halves[asked].epoch);
       waiting.tasks.spawn(
-          deliver(&waiting, asked, halves[asked].at.address(), wire::READ, request.SerializeAsString(), {}));
+          deliver(&waiting, asked, halves[asked].at, wire::READ, request.SerializeAsString(), {}));
       ++asked;
       wake = now + (asked < halves.size() ? patience : options_.timeout);
     } else if (now >= give_up) {

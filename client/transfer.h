@@ -15,6 +15,9 @@ namespace understudy::client {
 inline constexpr uint32_t kWindowChunks = 8;    // Of a download, of kChunkSizeMax each.
 inline constexpr uint32_t kStagedAtOnce = 24;  // Of an upload, of any size up to that.
 
+// What of a mode comes to a local file: nobody's upload is run with whoever fetched it as its user.
+inline constexpr uint32_t kModeTaken = 0777;
+
 struct Attributes {
   uint32_t mode = 0;        // Permission bits; 0: as before.
   int64_t modified_us = 0;  // 0: now.

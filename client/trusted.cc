@@ -1,5 +1,6 @@
 #include "client/trusted.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -73,11 +74,15 @@ Result<Trusted> whom_to_trust(const ClientOptions& options, const std::string& l
   }
   const Address& name_node = options.name_nodes.front();
   std::string file = remembered_file(name_node);
+  trusted.remember_in = file;
   if (auto text = read_text(file)) {
-    while (!text->empty() && text->back() == '\n') text->pop_back();
-    auto material = from_word(*text);
-    if (!material) return fail(Code::kInvalid, file + ": " + material.error().message);
-    trusted.material = *std::move(material);
+    std::istringstream lines(*text);
+    for (std::string line; std::getline(lines, line);) {
+      auto fingerprint = parse_fingerprint(line);
+      if (!fingerprint) return fail(Code::kInvalid, file + ": " + fingerprint.error().message);
+      trusted.material.fingerprints.push_back(*std::move(fingerprint));
+    }
+    if (trusted.material.fingerprints.empty()) return fail(Code::kInvalid, file + ": is empty; remove it, and say --trust-first again");
     return trusted;
   }
   if (!options.trust_first) {
@@ -86,7 +91,6 @@ Result<Trusted> whom_to_trust(const ClientOptions& options, const std::string& l
                 "--ca sha256:FINGERPRINT, or --trust-first to believe and remember whoever answers");
   }
   trusted.material.believe_first = true;
-  trusted.remember_in = file;
   return trusted;
 }
 
@@ -101,20 +105,40 @@ Status ClientNet::set(const ClientOptions& options, const std::string& local) {
   }
   ASSIGN_OR_RETURN(Trusted trusted, whom_to_trust(options, local));
   remember_in_ = std::move(trusted.remember_in);
+  remembered_ = trusted.material.fingerprints;
+  std::ranges::sort(remembered_);
   return credentials_.set(std::move(trusted.material));
 }
 
+void ClientNet::follow(std::vector<Bytes> fingerprints) {
+  if (remember_in_.empty() || insecure_) return;
+  TlsMaterial material = credentials_.material();
+  material.believe_first = false;
+  material.fingerprints = std::move(fingerprints);
+  (void)credentials_.set(std::move(material));  // What it says is damaged changes nothing.
+}
+
 Result<std::string> ClientNet::remember_whom_it_met() {
-  if (remember_in_.empty() || credentials_.material().fingerprints.empty()) return "";
-  std::string file = std::exchange(remember_in_, "");
-  std::string text = fingerprint_text(credentials_.material().fingerprints.front());
+  std::vector<Bytes> now = credentials_.material().fingerprints;
+  std::ranges::sort(now);
+  if (remember_in_.empty() || now.empty() || now == remembered_) return "";
+  std::string text, shown;
+  for (const Bytes& fingerprint : now) {
+    text += fingerprint_text(fingerprint) + "\n";
+    shown += (shown.empty() ? "" : " and ") + fingerprint_text(fingerprint);
+  }
   std::error_code error;
-  fs::create_directories(fs::path(file).parent_path(), error);
-  std::ofstream out(file, std::ios::trunc);
-  out << text << "\n";
+  fs::create_directories(fs::path(remember_in_).parent_path(), error);
+  // Whole or not at all: a half of it would shut the user out.
+  std::string written = remember_in_ + ".new";
+  std::ofstream out(written, std::ios::trunc);
+  out << text;
   out.close();
-  if (!out) return fail(Code::kInvalid, file + " cannot be written");
-  return text;
+  if (out) fs::rename(written, remember_in_, error);
+  if (!out || error) return fail(Code::kInvalid, remember_in_ + " cannot be written");
+  const bool first = remembered_.empty();
+  remembered_ = std::move(now);
+  return first ? "believing the authority " + shown + " from now on" : "the cluster's authority changes: believing " + shown + " from now on";
 }
 
 }  // namespace understudy::client

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "client/options.h"
 #include "common/tls/tls_credentials.h"
@@ -12,7 +13,7 @@ namespace understudy::client {
 
 struct Trusted {
   TlsMaterial material;
-  std::string remember_in;  // With --trust-first and nothing remembered: where to write whom it met.
+  std::string remember_in;  // Where what is remembered stands, or with --trust-first will.
 };
 
 // `local`: the folder of the local cluster whose name nodes these are; empty: given by address.
@@ -26,7 +27,9 @@ class ClientNet {
   explicit ClientNet(Env& plain) : tls_(plain, &credentials_), plain_(plain), secured_(tls_.env()) {}
   Env& env() { return insecure_ ? plain_ : secured_; }
   Status set(const ClientOptions& options, const std::string& local);
-  // Once --trust-first has met somebody: whom; empty otherwise.
+  // A name node that is believed says whom to believe: what is remembered follows it when the authority changes.
+  void follow(std::vector<Bytes> fingerprints);
+  // What is to be remembered and was not: a line about it for the user; else empty.
   Result<std::string> remember_whom_it_met();
 
  private:
@@ -36,6 +39,7 @@ class ClientNet {
   Env secured_;
   bool insecure_ = false;
   std::string remember_in_;
+  std::vector<Bytes> remembered_;  // Fingerprints, sorted.
 };
 
 }  // namespace understudy::client

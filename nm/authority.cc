@@ -97,6 +97,11 @@ Task<Status> ClusterAuthority::store(Signer signer, std::vector<Bytes> crossed, 
 
 Status ClusterAuthority::use(Signer signer, std::vector<Bytes> crossed, std::vector<Bytes> previous) {
   ASSIGN_OR_RETURN(fingerprint_, fingerprint_of_key(signer.private_key));
+  fingerprints_ = {fingerprint_};
+  for (const Bytes& certificate : previous) {
+    ASSIGN_OR_RETURN(CertificateFacts facts, read_certificate(certificate));
+    fingerprints_.push_back(std::move(facts.key));
+  }
   signer_ = std::move(signer);
   crossed_ = std::move(crossed);
   previous_ = std::move(previous);

@@ -44,6 +44,8 @@ class ClusterAuthority {
   // The certificates to believe: the current one's first.
   std::vector<Bytes> believed() const;
   Bytes fingerprint() const { return fingerprint_; }
+  // Of all in believed().
+  const std::vector<Bytes>& fingerprints() const { return fingerprints_; }
   // Differs whenever believed() does; never 0.
   uint64_t generation() const;
   bool replacing() const { return !previous_.empty(); }
@@ -68,6 +70,7 @@ class ClusterAuthority {
   TlsCredentials* credentials_;
   Signer signer_;
   Bytes fingerprint_;
+  std::vector<Bytes> fingerprints_;
   std::vector<Bytes> crossed_;   // The current one, signed by the previous.
   std::vector<Bytes> previous_;
   WallTime renew_own_at_{};

@@ -25,9 +25,11 @@ CallRule call_rule(uint16_t type) {
     case wire::EVENTS:
     case wire::WAIT:
     case wire::EXPLAIN:
+    case wire::SET_DURABILITY:
     case wire::SET_PASSWORD:
     case wire::LIST_USERS:
     case wire::WHO_AM_I:
+    case wire::LOGOUT:
     case wire::AUTHORITY:
     case wire::SET_ACCESS:
     case wire::REQUEST_ACCESS:

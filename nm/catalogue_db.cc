@@ -127,6 +127,8 @@ void Catalogue::dispatch(const wire::Command& command, Change& change) {
     case C::kAddKeys: return add_keys(command.add_keys(), change);
     case C::kSetAccess: return set_access(command.set_access(), change);
     case C::kAskAccess: return ask_access(command.ask_access(), change);
+    case C::kRemoveUser: return remove_user(command.remove_user(), change);
+    case C::kEndSession: return end_session(command.end_session(), change);
     case C::kAnswerAccess: return answer_access(command.answer_access(), change);
     case C::kCreateFile: return create_file(command.create_file(), change);
     case C::kCreateFolder: return create_folder(command.create_folder(), change);

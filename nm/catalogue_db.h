@@ -67,6 +67,8 @@ class UndeleteEnd;
 class UndeleteIntent;
 class ForgetDeleted;
 class PreferPrimary;
+class EndSession;
+class RemoveUser;
 class ReplaceServer;
 class SetAccess;
 class SetAttributes;
@@ -155,6 +157,12 @@ class Catalogue {
   Status check_right(const Node& node, std::string_view path, std::string_view user, Right wanted);
   std::optional<UserRow> user(std::string_view name) { return answered(store_->people().user(name)); }
   std::vector<UserRow> users(std::string_view after, uint32_t limit) { return answered(store_->people().users(after, limit)); }
+  bool session_ended(uint64_t session) { return answered(store_->people().session_ended(session)); }
+  // Why `asker` cannot have that user removed; OK if so.
+  Status check_removal(std::string_view name, std::string_view give_to, std::string_view asker);
+  // PeopleStore's looks, for a removal.
+  PeopleStore::Held owned_by(std::string_view user, int64_t after) { return answered(store_->people().owned(user, after)); }
+  PeopleStore::Held accessible_to(std::string_view user, int64_t after) { return answered(store_->people().accessible(user, after)); }
   std::vector<AccessRow> access_list(FileId object, std::string_view after, uint32_t limit) {
     return answered(store_->people().access_list(object, after, limit));
   }
@@ -279,6 +287,8 @@ class Catalogue {
   void add_keys(const wire::AddKeys& command, Change& change);
   void set_access(const wire::SetAccess& command, Change& change);
   void change_access(const Node& there, const std::string& user, Right after, Change& change);
+  void remove_user(const wire::RemoveUser& command, Change& change);
+  void end_session(const wire::EndSession& command, Change& change);
   void ask_access(const wire::AskAccess& command, Change& change);
   void answer_access(const wire::AnswerAccess& command, Change& change);
   Status check_right(FileId folder, std::string_view user, Right wanted);

@@ -16,6 +16,7 @@ void Catalogue::set_durability(const wire::SetDurability& command, Change& chang
   if (node->kind != NodeKind::kFolder) {
     return change.refuse(Code::kNotFolder, command.path() + ": is no folder; durability is set for folders, or for one write");
   }
+  if (auto may = check_right(*node, command.path(), change.user, Right::kOwn); !may) return change.refuse(may.error());
   if (command.durability() != wire::DURABILITY_ASYNC && command.durability() != wire::DURABILITY_SYNC) {
     return change.refuse(Code::kInvalid, "durability is async or sync");
   }

@@ -79,12 +79,14 @@ void Catalogue::add_user(const wire::AddUser& command, Change& change) {
   if (!is_administrator(change.user)) {
     return change.refuse(Code::kDenied, change.user + " may not add users; an administrator may");
   }
-  if (store_->people().user(command.name())) {
+  auto before = store_->people().user_ever(command.name());
+  if (before && !before->removed) {
     return change.refuse(Code::kExists, command.name() + ": there is such a user already");
   }
+  // Sessions of the one who had the name before are over for good.
   store_->people().put_user({.name = command.name(),
                              .administrator = command.administrator() || command.name() == kFirstUser,
-                             .generation = 1,
+                             .generation = before ? before->generation + 1 : 1,
                              .created_us = change.now_us,
                              .password = command.password().SerializeAsString()});
   ++people_changes_;
@@ -100,6 +102,61 @@ void Catalogue::set_password(const wire::SetPassword& command, Change& change) {
   ++row->generation;
   row->password = command.password().SerializeAsString();
   store_->people().put_user(*row);
+  ++people_changes_;
+  change.outcome.set_count(1);
+}
+
+Status Catalogue::check_removal(std::string_view name, std::string_view give_to, std::string_view asker) {
+  if (!is_administrator(asker)) return fail(Code::kDenied, std::string(asker) + " may not remove users; an administrator may");
+  if (name == kFirstUser) return fail(Code::kInvalid, "admin stays an administrator for good");
+  if (name == asker) return fail(Code::kInvalid, "you cannot remove yourself; another administrator can");
+  if (!store_->people().user(name)) return fail(Code::kNotFound, printable(name) + ": no such user; LIST shows them");
+  if (give_to == name) return fail(Code::kInvalid, "what a removed user owns cannot stay theirs; name another user");
+  if (!give_to.empty() && !store_->people().user(give_to)) {
+    return fail(Code::kNotFound, printable(give_to) + ": no such user; LIST shows them");
+  }
+  return {};
+}
+
+void Catalogue::remove_user(const wire::RemoveUser& command, Change& change) {
+  if (auto may = check_removal(command.name(), command.give_to(), change.user); !may) return change.refuse(may.error());
+  auto& people = store_->people();
+  for (uint64_t object : command.objects()) {
+    const FileId id{object};
+    auto there = store_->node(id);
+    if (!there || there->owner != command.name()) {
+      // It may be deleted, and come back.
+      if (!there && !command.give_to().empty()) people.give(id, command.name(), command.give_to());
+      if (!there) people.erase_access(id, command.name());
+      if (there && people.access(id, command.name()) != Right::kNone) change_access(*there, command.name(), Right::kNone, change);
+      continue;
+    }
+    if (command.give_to().empty()) {
+      return change.refuse(Code::kConflict, command.name() + " owns something; DELUSER --give-to says whose that is to be");
+    }
+    people.give(id, command.name(), command.give_to());
+    Node given = *there;
+    given.owner = command.give_to();
+    if (people.access(id, command.give_to()) != Right::kNone) people.erase_access(id, command.give_to());
+    given.meta_version = change.index;
+    ++given.access_generation;
+    store_->update_node(*there, given);
+    queue_name(given, change);
+  }
+  change.outcome.set_count(static_cast<uint64_t>(command.objects_size()));
+  if (command.objects_size() > 0) return;
+  auto row = people.user(command.name());
+  people.forget_requests_of(command.name());
+  row->removed = true;
+  row->administrator = false;
+  ++row->generation;
+  row->password.clear();
+  people.put_user(*row);
+  ++people_changes_;
+}
+
+void Catalogue::end_session(const wire::EndSession& command, Change& change) {
+  store_->people().end_session(command.session(), command.expires_us(), change.now_us);
   ++people_changes_;
   change.outcome.set_count(1);
 }

@@ -266,6 +266,8 @@ void CatalogueRebuild::insert_named(Node node) {
     node.name = fmt::format("{:016x}", number(node.id));
     node.parent = kNoFile;
   }
+  // Whatever a server says it is called: what is no name would lead out of its folder wherever names are joined.
+  if (!check_name(node.name)) node.name = fmt::format("{:016x}", number(node.id));
   if (auto there = store_->child(node.parent, node.name)) {
     // One of them was renamed or removed, and nobody who is here was told: the newer one keeps the name.
     Node loser = node.meta_version > there->meta_version ? *there : node;

@@ -77,6 +77,9 @@ const char* const kSteps[] = {
     "  expires_us INTEGER NOT NULL) WITHOUT ROWID",
     // 8: the jobs that can be carried where the versions of all others cannot (kind 3: DELETE).
     "CREATE INDEX jobs_of_names ON jobs(target, sequence) WHERE meta_version != 0 OR kind = 3",
+    // 9: users who were removed, sessions that were ended before their time.
+    "ALTER TABLE users ADD COLUMN removed INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE ended_sessions(session INTEGER PRIMARY KEY, expires_us INTEGER NOT NULL)",
 };
 constexpr uint64_t kFormat = 1 + std::size(kSteps);
 

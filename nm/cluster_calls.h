@@ -41,7 +41,7 @@ class ClusterCalls {
   Task<Result<wire::ChangeReply>> replace(wire::ReplaceRequest request, std::string user);
 
  private:
-  Task<Result<wire::LocksReply>> all_locks();
+  Task<Result<wire::LocksReply>> all_locks(std::string user);
   struct PlannedMove {
     std::string pair;
     std::string target;  // Who is to act.

@@ -16,7 +16,7 @@ constexpr Duration kAskFor = std::chrono::seconds(3);
 Task<Result<wire::LocksReply>> ClusterCalls::locks(wire::LocksRequest request, std::string user) {
   if (request.path().empty()) {
     if (request.break_lock()) co_return fail(Code::kInvalid, "LOCKS --break needs a file");
-    auto listing = all_locks();
+    auto listing = all_locks(std::move(user));
     co_return co_await listing;
   }
   CO_ASSIGN_OR_RETURN(Node node, catalogue_->find(request.path(), /*follow_link=*/true));
@@ -38,6 +38,7 @@ Task<Result<wire::LocksReply>> ClusterCalls::locks(wire::LocksRequest request, s
     if (!broken) co_return std::unexpected(std::move(broken).error());
     co_return wire::LocksReply();
   }
+  CO_RETURN_IF_ERROR(catalogue_->check_right(node, request.path(), user, Right::kRead));
   wire::ListLocksRequest question;
   question.set_file_id(number(node.id));
   auto asking = call_server<wire::LocksReply>(links_, name, wire::LIST_LOCKS, question, kAskFor);
@@ -47,7 +48,8 @@ Task<Result<wire::LocksReply>> ClusterCalls::locks(wire::LocksRequest request, s
   co_return reply;
 }
 
-Task<Result<wire::LocksReply>> ClusterCalls::all_locks() {
+// Whoever may not read a file is not told who writes in it.
+Task<Result<wire::LocksReply>> ClusterCalls::all_locks(std::string user) {
   std::vector<std::pair<std::string, std::string>> acting;  // Pair and server.
   wire::LocksReply all;
   for (const auto& [id, pair] : catalogue_->pairs()) {
@@ -63,8 +65,9 @@ Task<Result<wire::LocksReply>> ClusterCalls::all_locks() {
       continue;
     }
     for (auto& open : *reply->mutable_locks()) {
+      auto node = catalogue_->node(FileId{open.file_id()});
       auto path = catalogue_->path_of(FileId{open.file_id()});
-      if (!path) continue;  // Deleted by now.
+      if (!node || !path || catalogue_->right_of(*node, user) < Right::kRead) continue;  // Or deleted by now.
       open.set_path(*std::move(path));
       *all.add_locks() = std::move(open);
     }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <google/protobuf/stubs/logging.h>
 
 #include "common/base/version.h"
 #include "common/tls/tls_net.h"
@@ -232,4 +233,8 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace understudy
 
-int main(int argc, char** argv) { return understudy::run(argc, argv); }
+int main(int argc, char** argv) {
+  // What strangers send is refused, and audited; it fills no file of its own.
+  google::protobuf::SetLogHandler(nullptr);
+  return understudy::run(argc, argv);
+}

@@ -57,6 +57,8 @@ Reserve reserve_for(const wire::Command& command) {
     case wire::Command::kDropHints:
     case wire::Command::kSetAccess:
     case wire::Command::kSetPassword:
+    case wire::Command::kEndSession:
+    case wire::Command::kRemoveUser:
     case wire::Command::kAddKeys:
     case wire::Command::kAddJobs: return Reserve::kHalf;
     case wire::Command::kRegisterServer:

@@ -118,6 +118,7 @@ class NameNode : public Proposer {
   Status admit(Session* session, uint16_t type);
   Task<Result<wire::HelloReply>> hello(wire::HelloRequest request, Session* session);
   Task<Result<wire::LoginReply>> login(wire::LoginRequest request, Session* session);
+  Task<Result<wire::ChangeReply>> logout(wire::LogoutRequest request, Session* session);
   wire::WhoAmIReply who_am_i(const Session& session);
   wire::StatusReply status();
   Task<Result<wire::ChangeReply>> rotate_keys(wire::RotateKeysRequest request, std::string user);

@@ -59,6 +59,9 @@ Task<Result<wire::HelloReply>> NameNode::hello(wire::HelloRequest request, Sessi
       session->token_refused = caller.error();
     }
   }
+  if (trust_) {
+    for (const Bytes& fingerprint : trust_->fingerprints()) reply.add_authorities(fingerprint);
+  }
   reply.set_protocol_version(kProtocolVersion);
   reply.set_cluster_id(catalogue_->cluster_id());
   reply.set_name("nm" + std::to_string(options_.id));
@@ -88,6 +91,13 @@ Task<Result<wire::LoginReply>> NameNode::login(wire::LoginRequest request, Sessi
   CO_ASSIGN_OR_RETURN(session->caller, sessions_->caller(reply.token()));
   session->peer->set_caller(session->caller.user);
   co_return reply;
+}
+
+Task<Result<wire::ChangeReply>> NameNode::logout(wire::LogoutRequest request, Session* session) {
+  CO_RETURN_IF_ERROR(co_await sessions_->end(session->caller, request.all()));
+  session->caller = {};
+  session->token_refused.reset();
+  co_return wire::ChangeReply();
 }
 
 Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes message) {
@@ -125,6 +135,8 @@ Task<Result<Reply>> NameNode::dispatch(Session* session, uint16_t type, Bytes me
     case wire::ADD_USER: return with(people_.get(), &PeopleCalls::add_user, message, user);
     case wire::SET_PASSWORD:
       return with(people_.get(), &PeopleCalls::set_password, message, user, host_of(session->peer->address()));
+    case wire::LOGOUT: return with(this, &NameNode::logout, message, session);
+    case wire::REMOVE_USER: return with(people_.get(), &PeopleCalls::remove_user, message, user);
     case wire::LIST_USERS: return with(people_.get(), &PeopleCalls::list_users, message);
     case wire::SET_ACCESS: return with(people_.get(), &PeopleCalls::set_access, message, user);
     case wire::REQUEST_ACCESS: return with(people_.get(), &PeopleCalls::request_access, message, user);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "common/base/path.h"
 #include "nm/catalogue_db.h"
 #include "nm/failover_driver.h"
 #include "nm/server_calls.h"
@@ -11,6 +12,7 @@ namespace understudy {
 namespace {
 
 constexpr uint32_t kPageMax = 1000;
+constexpr size_t kGivenAtOnce = 500;
 constexpr auto kRaisePatience = std::chrono::seconds(10);
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 
@@ -66,6 +68,71 @@ Task<Result<wire::ChangeReply>> PeopleCalls::set_password(wire::SetPasswordReque
   co_return change_reply(outcome, "");
 }
 
+// First nobody is that user any more; then what was theirs goes, some of it at a time; then the name. Cut short, it is
+// done again.
+Task<Result<wire::ChangeReply>> PeopleCalls::remove_user(wire::RemoveUserRequest request, std::string user) {
+  if (auto may = catalogue_->check_removal(request.name(), request.give_to(), user); !may) {
+    if (may.error().code != Code::kNotFound) co_return std::unexpected(may.error());
+    co_return co_await end_removal(std::move(request), user, 0);  // A repeat of one that is done has its answer there.
+  }
+  auto owns = find_held(&Catalogue::owned_by, request.name(), /*first_only=*/request.give_to().empty());
+  auto owned = co_await owns;
+  if (!owned.empty() && request.give_to().empty()) {
+    auto path = catalogue_->path_of(FileId{owned.front()});
+    co_return fail(Code::kConflict, request.name() + " owns " + (path ? printable(*path) : "deleted files that can come back") +
+                                        "; say whose it is to be: DELUSER " + request.name() + " --give-to USER");
+  }
+  wire::Command locked;
+  locked.set_user(user);
+  locked.mutable_set_password()->set_name(request.name());
+  locked.mutable_set_password()->mutable_password();
+  auto lock = co_await proposer_->propose(std::move(locked));
+  if (!lock) co_return std::unexpected(lock.error());
+  uint64_t count = 0;
+  // What was under way when the name was locked may still have made something.
+  for (int pass = 0; pass < 2; ++pass) {
+    for (auto look : {&Catalogue::owned_by, &Catalogue::accessible_to}) {
+      auto looking = find_held(look, request.name(), false);
+      auto held = co_await looking;
+      if (look == &Catalogue::owned_by) count += held.size();
+      for (size_t at = 0; at < held.size(); at += kGivenAtOnce) {
+        wire::Command step;
+        step.set_user(user);
+        auto* given = step.mutable_remove_user();
+        given->set_name(request.name());
+        given->set_give_to(request.give_to());
+        for (size_t i = at; i < std::min(held.size(), at + kGivenAtOnce); ++i) given->add_objects(held[i]);
+        auto done = co_await proposer_->propose(std::move(step));
+        if (!done) co_return std::unexpected(done.error());
+        failover_->wake_workers();
+      }
+    }
+  }
+  co_return co_await end_removal(std::move(request), user, count);
+}
+
+Task<Result<wire::ChangeReply>> PeopleCalls::end_removal(wire::RemoveUserRequest request, std::string user, uint64_t count) {
+  wire::Command last;
+  last.mutable_remove_user()->set_name(request.name());
+  last.mutable_remove_user()->set_give_to(request.give_to());
+  auto outcome = co_await change(std::move(last), request.request(), user);
+  if (outcome) outcome->set_count(count);
+  co_return change_reply(outcome, "");
+}
+
+Task<std::vector<uint64_t>> PeopleCalls::find_held(Look look, std::string user, bool first_only) {
+  std::vector<uint64_t> found;
+  std::optional<int64_t> after = INT64_MIN;
+  while (after && !(first_only && !found.empty())) {
+    auto held = (catalogue_->*look)(user, *after);
+    found.insert(found.end(), held.objects.begin(), held.objects.end());
+    after = held.next_after;
+    auto others = yield_now(env_);
+    co_await others;
+  }
+  co_return found;
+}
+
 wire::ListUsersReply PeopleCalls::list_users(const wire::ListUsersRequest& request) {
   uint32_t limit = page_size(request.limit());
   wire::ListUsersReply reply;
@@ -74,6 +141,7 @@ wire::ListUsersReply PeopleCalls::list_users(const wire::ListUsersRequest& reque
     entry->set_name(row.name);
     entry->set_administrator(row.administrator);
     entry->set_created_us(row.created_us);
+    entry->set_removed(row.removed);
   }
   reply.set_more(static_cast<uint32_t>(reply.users_size()) == limit);
   return reply;

@@ -4,13 +4,17 @@ namespace understudy {
 namespace {
 
 constexpr uint64_t kKeysKept = 2;
+// Nobody waits for long while such a look is taken.
+constexpr uint64_t kLookedAtMax = 5000;
+constexpr uint64_t kListsLookedAtMax = 500;
 
 UserRow user_of(const SqliteStatement& row) {
   return {.name = std::string(row.column_bytes(0)),
           .administrator = row.column_uint64(1) != 0,
           .generation = row.column_uint64(2),
           .created_us = static_cast<int64_t>(row.column_uint64(3)),
-          .password = Bytes(row.column_bytes(4))};
+          .password = Bytes(row.column_bytes(4)),
+          .removed = row.column_uint64(5) != 0};
 }
 
 AccessRequestRow request_row(const SqliteStatement& row) {
@@ -50,16 +54,21 @@ void PeopleStore::run(SqliteStatement& statement) {
   if (auto done = statement.run(); !done) note_(done.error());
 }
 
-std::optional<UserRow> PeopleStore::user(std::string_view name) {
-  auto find = db_->statement("SELECT name, administrator, generation, created_us, password FROM users WHERE name = ?1");
+std::optional<UserRow> PeopleStore::user_ever(std::string_view name) {
+  auto find = db_->statement("SELECT name, administrator, generation, created_us, password, removed FROM users WHERE name = ?1");
   find.bind_text(name);
   if (!step(find)) return std::nullopt;
   return user_of(find);
 }
 
+std::optional<UserRow> PeopleStore::user(std::string_view name) {
+  auto found = user_ever(name);
+  return found && !found->removed ? found : std::nullopt;
+}
+
 std::vector<UserRow> PeopleStore::users(std::string_view after, uint32_t limit) {
   auto find = db_->statement(
-      "SELECT name, administrator, generation, created_us, password FROM users WHERE name > ?1 ORDER BY name LIMIT ?2");
+      "SELECT name, administrator, generation, created_us, password, removed FROM users WHERE name > ?1 ORDER BY name LIMIT ?2");
   find.bind_text(after).bind(uint64_t{limit});
   std::vector<UserRow> found;
   while (step(find)) found.push_back(user_of(find));
@@ -67,10 +76,68 @@ std::vector<UserRow> PeopleStore::users(std::string_view after, uint32_t limit) 
 }
 
 void PeopleStore::put_user(const UserRow& user) {
-  auto put = db_->statement("INSERT OR REPLACE INTO users VALUES(?1,?2,?3,?4,?5)");
+  auto put = db_->statement("INSERT OR REPLACE INTO users VALUES(?1,?2,?3,?4,?5,?6)");
   put.bind_text(user.name).bind(uint64_t{user.administrator}).bind(user.generation);
-  put.bind(static_cast<uint64_t>(user.created_us)).bind_blob(user.password);
+  put.bind(static_cast<uint64_t>(user.created_us)).bind_blob(user.password).bind(uint64_t{user.removed});
   run(put);
+}
+
+bool PeopleStore::session_ended(uint64_t session) {
+  auto find = db_->statement("SELECT 1 FROM ended_sessions WHERE session = ?1");
+  find.bind(session);
+  return step(find);
+}
+
+void PeopleStore::end_session(uint64_t session, int64_t expires_us, int64_t now_us) {
+  auto forget = db_->statement("DELETE FROM ended_sessions WHERE expires_us < ?1");
+  forget.bind(static_cast<uint64_t>(now_us));
+  run(forget);
+  auto put = db_->statement("INSERT OR REPLACE INTO ended_sessions VALUES(?1,?2)");
+  put.bind(session).bind(static_cast<uint64_t>(expires_us));
+  run(put);
+}
+
+PeopleStore::Held PeopleStore::owned(std::string_view user, int64_t after) {
+  auto look = db_->statement("SELECT id, owner FROM nodes WHERE id > ?1 ORDER BY id LIMIT ?2");
+  look.bind(static_cast<uint64_t>(after)).bind(kLookedAtMax);
+  Held held;
+  uint64_t looked_at = 0;
+  for (; step(look); ++looked_at) {
+    held.next_after = static_cast<int64_t>(look.column_uint64(0));
+    if (look.column_bytes(1) == user) held.objects.push_back(look.column_uint64(0));
+  }
+  if (looked_at < kLookedAtMax) held.next_after.reset();
+  return held;
+}
+
+// An object's list is looked at in one piece.
+PeopleStore::Held PeopleStore::accessible(std::string_view user, int64_t after) {
+  auto look = db_->statement(
+      "SELECT object, max(user = ?3) FROM access WHERE object > ?1 GROUP BY object ORDER BY object LIMIT ?2");
+  look.bind(static_cast<uint64_t>(after)).bind(kListsLookedAtMax).bind_text(user);
+  Held held;
+  uint64_t looked_at = 0;
+  for (; step(look); ++looked_at) {
+    held.next_after = static_cast<int64_t>(look.column_uint64(0));
+    if (look.column_uint64(1) != 0) held.objects.push_back(look.column_uint64(0));
+  }
+  if (looked_at < kListsLookedAtMax) held.next_after.reset();
+  return held;
+}
+
+void PeopleStore::give(FileId object, std::string_view from, std::string_view to) {
+  for (const char* table : {"UPDATE nodes SET owner = ?3 WHERE id = ?1 AND owner = ?2", "UPDATE deleted SET owner = ?3 WHERE id = ?1 AND owner = ?2",
+                            "UPDATE access_requests SET owner = ?3 WHERE object = ?1 AND owner = ?2"}) {
+    auto update = db_->statement(table);
+    update.bind(number(object)).bind_text(from).bind_text(to);
+    run(update);
+  }
+}
+
+void PeopleStore::forget_requests_of(std::string_view user) {
+  auto erase = db_->statement("DELETE FROM access_requests WHERE user = ?1");
+  erase.bind_text(user);
+  run(erase);
 }
 
 Right PeopleStore::access(FileId object, std::string_view user) {

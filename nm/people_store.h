@@ -24,6 +24,7 @@ struct UserRow {
   uint64_t generation = 1;  // Of the password: tokens of another one are over.
   int64_t created_us = 0;
   Bytes password;           // A serialized wire::PasswordHash.
+  bool removed = false;     // Was a user once; LIST tells of it.
 };
 
 struct AccessRow {
@@ -52,9 +53,26 @@ class PeopleStore {
   using Note = std::function<void(const Error&)>;
   PeopleStore(SqliteDb* db, Note note) : db_(db), note_(std::move(note)) {}
 
+  // Those who were removed, too.
+  std::optional<UserRow> user_ever(std::string_view name);
   std::optional<UserRow> user(std::string_view name);
   std::vector<UserRow> users(std::string_view after, uint32_t limit);
   void put_user(const UserRow& user);
+
+  bool session_ended(uint64_t session);
+  // Those that expired before are forgotten.
+  void end_session(uint64_t session, int64_t expires_us, int64_t now_us);
+
+  // A look at some thousand rows behind `after`: which of the objects `user` owns, or has access to.
+  struct Held {
+    std::vector<uint64_t> objects;
+    std::optional<int64_t> next_after;  // None: that was the end.
+  };
+  Held owned(std::string_view user, int64_t after);
+  Held accessible(std::string_view user, int64_t after);
+  // Also of what is deleted and can come back. `to` has no access of its own any more.
+  void give(FileId object, std::string_view from, std::string_view to);
+  void forget_requests_of(std::string_view user);
 
   Right access(FileId object, std::string_view user);
   // In order of names, behind `after`.

@@ -81,6 +81,7 @@ wire::LoginReply Sessions::welcome(const Caller& caller) {
   token.set_user(caller.user);
   token.set_user_generation(caller.user_generation);
   token.set_expires_us(caller.expires_us);
+  token.set_session(caller.session);
   wire::LoginReply reply;
   reply.set_token(keys_.sign(keys_.newest(), token.SerializeAsString()));
   reply.set_left_ms(left_ms(caller));
@@ -96,7 +97,8 @@ Result<Caller> Sessions::caller(BytesView token) {
   if (!message || !session.ParseFromArray(message->data(), static_cast<int>(message->size()))) {
     return fail(Code::kUnauthenticated, "the session's token is not of this cluster, or long over; log in again: LOGIN name");
   }
-  Caller caller{.user = session.user(), .user_generation = session.user_generation(), .expires_us = session.expires_us()};
+  Caller caller{.user = session.user(), .user_generation = session.user_generation(), .expires_us = session.expires_us(),
+                .session = session.session()};
   RETURN_IF_ERROR(check(&caller));
   return caller;
 }
@@ -107,8 +109,12 @@ Status Sessions::check(Caller* caller) {
     return fail(Code::kUnauthenticated, "the session of " + caller->user + " is over; log in again: LOGIN " + caller->user);
   }
   if (caller->looked_up_at == catalogue_->people_changes()) return {};
+  if (caller->session == 0 || catalogue_->session_ended(caller->session)) {
+    return fail(Code::kUnauthenticated, "the session of " + caller->user + " was ended; log in again: LOGIN " + caller->user);
+  }
   auto user = catalogue_->user(caller->user);
-  if (!user || user->generation != caller->user_generation) {
+  if (!user) return fail(Code::kUnauthenticated, "there is no user " + caller->user + " any more");
+  if (user->generation != caller->user_generation) {
     return fail(Code::kUnauthenticated, "the password of " + caller->user + " was changed; log in again: LOGIN " + caller->user);
   }
   caller->looked_up_at = catalogue_->people_changes();
@@ -217,8 +223,31 @@ Task<Result<wire::LoginReply>> Sessions::login(wire::LoginRequest request, std::
   if (!user) co_return fail(Code::kUnauthenticated, "wrong user or password");
   Caller caller{.user = request.user(),
                 .user_generation = user->generation,
-                .expires_us = name_node_time_us(env_, *catalogue_) + life_us};
+                .expires_us = name_node_time_us(env_, *catalogue_) + life_us,
+                .session = env_.random.next() >> 1 | 1};
   co_return welcome(caller);
+}
+
+Task<Status> Sessions::end(Caller caller, bool all) {
+  wire::Command command;
+  if (all) {
+    auto user = catalogue_->user(caller.user);
+    if (!user) co_return Status{};
+    // The same password; its next generation.
+    command.set_user(caller.user);
+    command.mutable_set_password()->set_name(caller.user);
+    if (!command.mutable_set_password()->mutable_password()->ParseFromString(user->password)) {
+      co_return fail(Code::kInternal, "the password's hash is damaged");
+    }
+  } else {
+    // Renewed at this moment, it would hold for so long.
+    int64_t life_us = std::chrono::duration_cast<std::chrono::microseconds>(options_.session_life).count();
+    command.mutable_end_session()->set_session(caller.session);
+    command.mutable_end_session()->set_expires_us(name_node_time_us(env_, *catalogue_) + life_us);
+  }
+  auto ended = co_await proposer_->propose(std::move(command));
+  if (!ended) co_return std::unexpected(ended.error());
+  co_return Status{};
 }
 
 }  // namespace understudy

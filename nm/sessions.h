@@ -35,6 +35,7 @@ struct Caller {
   std::string user;  // Empty: not logged in.
   uint64_t user_generation = 0;
   int64_t expires_us = 0;     // In NM time.
+  uint64_t session = 0;       // The same in all renewals of a log-in.
   uint64_t looked_up_at = 0;  // Catalogue::people_changes() when it was last found to hold.
 };
 
@@ -54,6 +55,8 @@ class Sessions {
   Task<Result<wire::LoginReply>> login(wire::LoginRequest request, std::string host);
   // UNAUTHENTICATED: expired, forged, or over.
   Result<Caller> caller(BytesView token);
+  // No token of the caller's session holds any more, or of any of the caller's sessions.
+  Task<Status> end(Caller caller, bool all);
   // Whether it still holds, which it may not a moment later.
   Status check(Caller* caller);
   int64_t left_ms(const Caller& caller) const;

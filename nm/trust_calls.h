@@ -40,6 +40,8 @@ class TrustCalls {
   // UNAUTHENTICATED: no token that holds, or a name that belongs to another key; says which.
   Task<Result<wire::EnrollReply>> enroll(wire::EnrollRequest request, PeerIdentity identity);
   wire::AuthorityReply authority() const;
+  // Of all authorities that are believed now.
+  const std::vector<Bytes>& fingerprints() const { return authority_->fingerprints(); }
   Task<Result<wire::IssueTokenReply>> issue_token(wire::IssueTokenRequest request);
   wire::ListTokensReply list_tokens();
   Task<Result<wire::Done>> revoke_token(wire::RevokeTokenRequest request);

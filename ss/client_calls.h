@@ -19,7 +19,8 @@ namespace understudy {
 
 class ClientCalls : public PeerHandler {
  public:
-  explicit ClientCalls(ServerState* state) : state_(state), writers_changed_(state->env.executor) {}
+  explicit ClientCalls(ServerState* state);
+  ~ClientCalls() override;
 
   Task<Result<Reply>> handle(Peer* peer, uint16_t type, Bytes message, Bytes body) override;
   // For the name node, over the server's own connection to it: it needs no capability.

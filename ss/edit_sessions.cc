@@ -271,7 +271,10 @@ void EditSessions::drop(FileId file, const std::string& user) {
 }
 
 void EditSessions::drop_all() {
-  for (const auto& [id, session] : sessions_) locks_.release(id);
+  for (const auto& [id, session] : sessions_) {
+    locks_.release(id);
+    if (on_dropped_) on_dropped_(session.owner, static_cast<uint64_t>(id), session.file);
+  }
   sessions_.clear();
   owners_.clear();
   text_bytes_ = 0;

@@ -66,6 +66,9 @@ class EditSessions {
   void connection_closed(ConnectionId owner);
   // A version that only the other half had comes back: what is being written was begun without it.
   void give_way(FileId file);
+  // Hears of every session that drop_all() ends.
+  using OnDropped = std::function<void(ConnectionId owner, uint64_t session, FileId file)>;
+  void on_dropped(OnDropped hear) { on_dropped_ = std::move(hear); }
   // The epoch is over: every session with it.
   void drop_all();
   void expire(Instant now);
@@ -100,6 +103,7 @@ class EditSessions {
   std::map<WriteId, Session> sessions_;
   std::unordered_map<ConnectionId, std::vector<WriteId>> owners_;  // Never iterated.
   uint64_t text_bytes_ = 0;
+  OnDropped on_dropped_;
   SentenceLocks locks_;
   // Why sessions ended that their writers do not know the end of; the last few.
   static constexpr size_t kEndedMax = 1024;

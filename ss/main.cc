@@ -1,5 +1,6 @@
 // understudy-ss: a storage server as a process.
 #include <CLI/CLI.hpp>
+#include <google/protobuf/stubs/logging.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -226,4 +227,8 @@ int run_main(int argc, char** argv) {
 }  // namespace
 }  // namespace understudy
 
-int main(int argc, char** argv) { return understudy::run_main(argc, argv); }
+int main(int argc, char** argv) {
+  // What strangers send is refused, and audited; it fills no file of its own.
+  google::protobuf::SetLogHandler(nullptr);
+  return understudy::run_main(argc, argv);
+}

@@ -12,6 +12,20 @@ constexpr Duration kLooksTogether = std::chrono::milliseconds(20);
 
 }  // namespace
 
+// Whoever writes learns at once that another server is to be asked, not at the next line.
+ClientCalls::ClientCalls(ServerState* state) : state_(state), writers_changed_(state->env.executor) {
+  state_->edits.on_dropped([this](ConnectionId owner, uint64_t session, FileId file) {
+    auto writer = writers_.find(owner);
+    if (writer == writers_.end() || writer->second.peer->closed()) return;
+    wire::EditLostRequest lost;
+    lost.set_session(session);
+    lost.set_file_id(number(file));
+    writer->second.peer->notify(wire::EDIT_LOST, lost.SerializeAsString());
+  });
+}
+
+ClientCalls::~ClientCalls() { state_->edits.on_dropped({}); }
+
 Task<Result<Reply>> ClientCalls::edit_open(Peer* peer, wire::EditOpenRequest request, Asker asker) {
   CO_RETURN_IF_ERROR(state_->fence.check_change(Epoch{request.epoch()}, state_->env.clock.now()));
   CO_RETURN_IF_ERROR(co_await state_->sync_writes->settled(FileId{request.file_id()}));

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "common/base/log.h"
+#include "common/env/env_util.h"
 #include "common/uv/uv_runtime.h"
 #include "common/wire/call.h"
 #include "common/wire/identity.pb.h"
@@ -83,6 +84,50 @@ Task<void> ask(Env* env, Lines* lines, bool json) {
   at_client.close();
   co_await reading.join();
   co_await at_server.join_handlers();
+}
+
+// Answers nothing.
+class Silent final : public PeerHandler {
+ public:
+  explicit Silent(Env* env) : never_(env->executor) {}
+  Task<Result<Reply>> handle(Peer*, uint16_t type, Bytes, Bytes) override {
+    if (type == wire::HELLO) co_return Reply{};
+    auto never = never_.future();
+    co_await never;
+    co_return Reply{};
+  }
+
+ private:
+  Promise<Unit> never_;
+};
+
+Task<void> ask_and_stop(Env* env, Lines* lines) {
+  Audit audit(*env, lines, false);
+  Silent server(env);
+  auto listener = env->net.listen("127.0.0.1:0");
+  CO_ASSERT_OK(listener);
+  auto accepting = (*listener)->accept();
+  auto near = co_await env->net.connect((*listener)->local(), 5s);
+  auto far = co_await accepting;
+  CO_ASSERT_OK(near);
+  CO_ASSERT_OK(far);
+  TaskGroup reading(env->executor);
+  Peer at_client(*env, *std::move(near), nullptr);
+  auto at_server = std::make_unique<Peer>(*env, *std::move(far), &server, PeerOptions{.observer = &audit});
+  reading.spawn(at_server->run());
+  reading.spawn(at_client.run());
+  (void)co_await at_client.call(wire::HELLO, {}, {}, 5s);
+  auto asked = at_client.call(wire::LOCATE, {}, {}, 5s);
+  while (at_server->handled_requests() == 0) co_await yield_now(*env);
+  reading.cancel();
+  at_server.reset();
+}
+
+TEST(Audit, what_is_never_answered_is_told_too) {
+  UvRuntime runtime;
+  Lines lines;
+  runtime.run(ask_and_stop(&runtime.env(), &lines));
+  EXPECT_THAT(lines.text, HasSubstr(" LOCATE: UNAVAILABLE "));
 }
 
 std::string trail(bool json) {

@@ -56,7 +56,7 @@ const std::vector<std::pair<std::string, std::string>> kOwners = {
     {"editline/", "client/line_editor\\.cc"},
     {"readline/", "client/line_editor\\.cc"},
     {"CLI/", "(nm|ss|client|bench)/(main|options)\\.cc|common/options/.*"},
-    {"google/protobuf/", "common/wire/.*|(nm|ss)/[a-z_]*\\.cc"},
+    {"google/protobuf/", "common/wire/.*|tests/fuzz/messages\\.h|(nm|ss)/[a-z_]*\\.cc"},
 };
 
 // Where the system may be called: the two worlds, programs' mains, and the client's few files that start

@@ -101,6 +101,30 @@ TEST_F(PeerCrowdTest, HalfFramesAreBoundedAndMakeWay) {
   EXPECT_LT(server_.crowd->size(), 20u);
 }
 
+// Byte by byte, so that something always comes: a frame has an end all the same.
+TEST_F(PeerCrowdTest, ATrickledFrameHasADeadline) {
+  auto connection = world_.await(client_, dial(client_.env())).value();
+  Bytes hello = frame_bytes({FrameKind::kRequest, Peer::kHelloType, 1, "hello", {}});
+  Bytes frame = frame_bytes({FrameKind::kRequest, 100, 2, Bytes(200, 'x'), {}});
+  EXPECT_TRUE(world_.await(client_, write(connection.get(), hello)));
+  world_.run_for(1min);
+  EXPECT_EQ(server_.crowd->size(), 1u) << "between frames nobody hurries";
+  Instant begun = world_.now();
+  for (size_t i = 0; server_.crowd->size() == 1 && i < frame.size(); ++i) {
+    (void)world_.await(client_, write(connection.get(), frame.substr(i, 1)));
+    world_.run_for(1s);
+  }
+  EXPECT_EQ(server_.crowd->size(), 0u);
+  EXPECT_LE(world_.now() - begun, 2min + 5s);
+}
+
+TEST_F(PeerCrowdTest, ALongFrameOverASlowLinkComesThrough) {
+  world_.net().set_link("client", "server", {.bytes_per_second = 12 << 10});
+  auto reply = world_.await(client_, ask(client_.env(), Bytes(512 << 10, 'y')));
+  ASSERT_TRUE(reply) << reply.error().to_string();
+  EXPECT_EQ(reply->body.size(), size_t{512} << 10);
+}
+
 TEST_F(PeerCrowdTest, WhoSaysNothingIsClosed) {
   auto silent = world_.await(client_, dial(client_.env())).value();
   world_.run_for(1s);

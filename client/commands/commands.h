@@ -48,6 +48,8 @@ Task<Status> run_pwd(Shell* shell, Command command);
 Task<Status> run_add_user(Shell* shell, Command command);
 Task<Status> run_passwd(Shell* shell, Command command);
 Task<Status> run_login(Shell* shell, Command command);
+Task<Status> run_logout(Shell* shell, Command command);
+Task<Status> run_del_user(Shell* shell, Command command);
 Task<Status> run_who_am_i(Shell* shell, Command command);
 Task<Status> run_list(Shell* shell, Command command);
 Task<Status> run_add_access(Shell* shell, Command command);

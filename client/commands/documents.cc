@@ -229,7 +229,13 @@ Task<Status> run_stream(Shell* shell, Command command) {
       text.erase(0, at);
       at = 0;
       auto reading = shell->session.read(path, want);
-      CO_ASSIGN_OR_RETURN(ReadAnswer answer, co_await reading);
+      auto read = co_await reading;
+      // Half of one version is not followed by half of another.
+      if (!read && read.error().code == Code::kNotFound && want.version) {
+        co_return fail(Code::kUnavailable, printable(path) + ": the version that is streamed, " + want.version.to_string() +
+                                               ", is only on a server that is away now; STREAM again for what is served meanwhile");
+      }
+      CO_ASSIGN_OR_RETURN(ReadAnswer answer, std::move(read));
       text += answer.bytes;
       want.offset += answer.bytes.size();
       want.version = answer.version;

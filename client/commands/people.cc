@@ -1,4 +1,4 @@
-// ADDUSER, PASSWD, LOGIN, WHOAMI, LIST; ADDACCESS, REMACCESS, REQUESTACCESS,
+// ADDUSER, DELUSER, PASSWD, LOGIN, LOGOUT, WHOAMI, LIST; ADDACCESS, REMACCESS, REQUESTACCESS,
 // VIEWREQUESTS, APPROVE, DENY; ROTATEKEYS.
 #include <fmt/format.h>
 
@@ -72,6 +72,28 @@ Task<Status> run_login(Shell* shell, Command command) {
   co_return Status{};
 }
 
+Task<Status> run_logout(Shell* shell, Command command) {
+  std::string user = shell->session.options().user;
+  bool all = command.has("--all");
+  auto leaving = shell->session.logout(all);
+  CO_RETURN_IF_ERROR(co_await leaving);
+  shell->out.done(all ? "every session of " + user + " is over" : "the session of " + user + " is over; LOGIN begins another",
+                  Json().text("user", user).truth("all", all));
+  co_return Status{};
+}
+
+Task<Status> run_del_user(Shell* shell, Command command) {
+  wire::RemoveUserRequest request;
+  request.set_name(command.arguments[0]);
+  request.set_give_to(command.value("--give-to").value_or(""));
+  auto removing = shell->session.change(wire::REMOVE_USER, request);
+  CO_ASSIGN_OR_RETURN(auto reply, co_await removing);
+  std::string text = "removed user " + request.name();
+  if (reply.count() > 0) text += fmt::format("; {} of theirs belong to {} now", reply.count(), request.give_to());
+  shell->out.done(text, Json().text("user", request.name()).text("given_to", request.give_to()).count("given", reply.count()));
+  co_return Status{};
+}
+
 Task<Status> run_who_am_i(Shell* shell, Command command) {
   auto asking = shell->session.ask<wire::WhoAmIReply>(wire::WHO_AM_I, {});
   CO_ASSIGN_OR_RETURN(wire::WhoAmIReply reply, co_await asking);
@@ -90,9 +112,10 @@ Task<Status> run_list(Shell* shell, Command command) {
     CO_ASSIGN_OR_RETURN(wire::ListUsersReply reply, co_await asking);
     for (const auto& user : reply.users()) {
       if (shell->out.json()) {
-        shell->out.object(Json().text("user", user.name()).truth("administrator", user.administrator()).time("created", user.created_us()));
+        shell->out.object(Json().text("user", user.name()).truth("administrator", user.administrator()).time("created", user.created_us())
+                              .truth("removed", user.removed()));
       } else {
-        shell->out.line(user.name());
+        shell->out.line(user.name() + (user.removed() ? "  (removed)" : ""));
       }
       request.set_after(user.name());
     }

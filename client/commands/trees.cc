@@ -180,6 +180,10 @@ Task<Status> get_folder(Tree* tree, FolderPair folder, bool top, std::vector<Fol
     auto asking = tree->shell->session.ask<wire::EntriesReply>(wire::LIST_FOLDER, request.SerializeAsString());
     CO_ASSIGN_OR_RETURN(wire::EntriesReply page, co_await asking);
     for (const wire::Entry& entry : page.entries()) {
+      // Nobody's name leads out of the folder, whatever the name node says.
+      if (auto valid = check_name(entry.name()); !valid) {
+        co_return fail(Code::kInvalid, "in " + printable(folder.remote) + ": " + valid.error().message);
+      }
       std::string local = join_local(folder.local, entry.name());
       std::string remote = join_remote(folder.remote, entry.name());
       if (entry.kind() == wire::KIND_FOLDER) {
@@ -250,7 +254,7 @@ Task<Status> get_tree(Shell* shell, std::string path, std::string local) {
   for (const FolderPair& folder : done | std::views::reverse) {
     if (folder.attributes.mode == 0) continue;
     CO_RETURN_IF_ERROR(shell->env.disk.set_attributes(
-        folder.local, folder.attributes.mode, WallTime(std::chrono::microseconds(folder.attributes.modified_us))));
+        folder.local, folder.attributes.mode & kModeTaken, WallTime(std::chrono::microseconds(folder.attributes.modified_us))));
   }
   tree.report("got", path);
   co_return Status{};

@@ -6,6 +6,7 @@
 
 #include "common/base/checksum.h"
 #include "common/base/coding.h"
+#include "common/base/path.h"
 
 namespace understudy {
 namespace {
@@ -130,14 +131,16 @@ Result<std::optional<Frame>> FrameDecoder::next() {
 Bytes encode_error(const Error& error) {
   Bytes message;
   put_fixed<uint8_t>(message, static_cast<uint8_t>(error.code));
-  message.append(error.message, 0, kErrorTextMax);
+  // One line, whatever of a request is quoted in it.
+  message.append(printable_whole(BytesView(error.message).substr(0, kErrorTextMax)), 0, kErrorTextMax);
   return message;
 }
 
 Error decode_error(BytesView message) {
   uint8_t code = 0;
   if (!get_fixed(message, code)) return {Code::kInternal, "an error without a code"};
-  return {code_from_number(code), Bytes(message)};
+  // Nor does a server write over its client's terminal.
+  return {code_from_number(code), printable_whole(message.substr(0, kErrorTextMax))};
 }
 
 }  // namespace understudy

@@ -10,6 +10,8 @@ namespace {
 
 // Shorter frames come in one or two reads.
 constexpr uint64_t kLongFrame = 256 << 10;
+// A frame that has begun is to be whole by then: 1 MiB at 9 KiB/s is.
+constexpr Duration kFrameWithin = std::chrono::minutes(2);
 // How a TLS client begins, where it does not belong.
 constexpr char kTlsHandshake = 22;
 constexpr char kTlsMajor = 3;
@@ -190,7 +192,21 @@ Task<Status> Peer::take_frames() {
     CO_ASSIGN_OR_RETURN(auto frame, decoder_.next());
     if (!frame) {
       if (options_.crowd && expected_bytes_ == 0 && decoder_.expected_bytes() > kLongFrame) co_await expect_long_frame();
+      // Half a frame holds memory and a place: whoever sends one a byte at a time has to make room. Its timer is the
+      // Hello's, which is over.
+      if (options_.crowd && greeted_ && !decoder_.idle() && !closed_ && !hello_timer_) {
+        hello_timer_ = env_.clock.schedule(env_.clock.now() + kFrameWithin, [this] {
+          hello_timer_.reset();
+          if (closed_ || !options_.crowd) return;
+          log_warning(address_ + ": half a frame, and no more of it in time; connection closed");
+          close();
+        });
+      }
       break;
+    }
+    if (greeted_ && hello_timer_) {
+      env_.clock.cancel(*hello_timer_);
+      hello_timer_.reset();
     }
     if (expected_bytes_ != 0) uncount(expected_bytes_, expected_bytes_);
     if (!greeted_) {
@@ -233,7 +249,11 @@ Task<Status> Peer::greet(Frame frame) {
     reply = co_await handled;
     greeted_ = reply.has_value();
   }
-  if (greeted_) decoder_.set_limits(options_.limits);
+  if (greeted_) {
+    decoder_.set_limits(options_.limits);
+    if (hello_timer_) env_.clock.cancel(*hello_timer_);
+    hello_timer_.reset();
+  }
   if (ours || closed_) co_return Status();
   std::string refusal = greeted_ ? "" : reply.error().message;
   send_answer(kHelloType, id, std::move(reply));
@@ -257,11 +277,29 @@ void Peer::answered(Frame frame) {
 Task<Result<Reply>> Peer::handle(uint16_t type, Bytes message, Bytes body) {
   if (!handler_) co_return fail(Code::kInvalid, "nothing is asked for on this side");
   if (!options_.observer) co_return co_await handler_->handle(this, type, std::move(message), std::move(body));
-  std::string what = options_.observer->describe(type, message);
-  size_t body_bytes = body.size();
-  Instant begun = env_.clock.now();
+  // What was begun and is never answered, because the server stops, is heard of too.
+  struct Heard {
+    Heard(Peer* peer, uint16_t type, const Bytes& message, size_t body_bytes)
+        : peer(peer), type(type), body_bytes(body_bytes), what(peer->options_.observer->describe(type, message)),
+          begun(peer->env_.clock.now()) {}
+    Heard(const Heard&) = delete;
+    ~Heard() {
+      if (!told) tell(fail(Code::kUnavailable, "cut short; the outcome is not known"));
+    }
+    void tell(const Result<Reply>& reply) {
+      told = true;
+      peer->options_.observer->answered(*peer, type, what, body_bytes, reply, peer->env_.clock.now() - begun);
+    }
+    Peer* peer;
+    uint16_t type;
+    size_t body_bytes;
+    std::string what;
+    Instant begun;
+    bool told = false;
+  };
+  Heard heard(this, type, message, body.size());
   auto reply = co_await handler_->handle(this, type, std::move(message), std::move(body));
-  options_.observer->answered(*this, type, what, body_bytes, reply, env_.clock.now() - begun);
+  heard.tell(reply);
   co_return reply;
 }
 

@@ -86,6 +86,10 @@ class Scene {
     // It serves on, or the next inputs would find it refusing everything.
     if (party("nm").unanswered() > 0 || !party("nm").connected()) over_ = true;
     settle();
+    if (server_ == nullptr) {
+      over_ = true;
+      return;
+    }
     const auto& fence = server_->state()->fence;
     if (!over_ && fence.serving() == kNoEpoch) serve(std::min(number(fence.greatest_seen()), UINT64_MAX - 1) + 1);
     if (server_ == nullptr || number(fence.greatest_seen()) > UINT64_MAX / 2) over_ = true;
@@ -301,7 +305,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 }
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  (void)log_open({.level = LogLevel::kOff});
+  (void)log_open({.level = std::getenv("SIM_LOG") != nullptr ? LogLevel::kDebug : LogLevel::kOff});
   fuzz::replay(LLVMFuzzerTestOneInput);
   return 0;
 }

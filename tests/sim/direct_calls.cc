@@ -13,7 +13,7 @@ constexpr Duration kTimeout = 5s;
 // One call over a connection of its own.
 Task<Result<Reply>> call_once(Env& env, Address address, uint16_t type, Bytes message, Bytes body) {
   client::Links links(env, "direct", {});
-  auto outcome = co_await links.call(std::move(address), type, std::move(message), std::move(body), kTimeout);
+  auto outcome = co_await links.call(std::move(address), {}, type, std::move(message), std::move(body), kTimeout);
   co_return std::move(outcome.result);
 }
 
