@@ -120,9 +120,9 @@ TEST_F(PeerCrowdTest, ATrickledFrameHasADeadline) {
 
 TEST_F(PeerCrowdTest, ALongFrameOverASlowLinkComesThrough) {
   world_.net().set_link("client", "server", {.bytes_per_second = 12 << 10});
-  auto reply = world_.await(client_, ask(client_.env(), Bytes(512 << 10, 'y')));
+  auto reply = world_.await(client_, ask(client_.env(), Bytes(300 << 10, 'y')));
   ASSERT_TRUE(reply) << reply.error().to_string();
-  EXPECT_EQ(reply->body.size(), size_t{512} << 10);
+  EXPECT_EQ(reply->body.size(), size_t{300} << 10);
 }
 
 TEST_F(PeerCrowdTest, WhoSaysNothingIsClosed) {
