@@ -17,6 +17,8 @@ constexpr uint64_t kCacheBytes = 32 << 20;
 constexpr Duration kCommitEvery = 200ms;
 constexpr size_t kUncommittedMax = 2000;
 constexpr uint64_t kCheckpointEvery = 10'000;  // Records.
+constexpr Duration kQuickSync = 50ms;
+constexpr uint32_t kSlowCheckpointsMax = 20;    // Then a longer write-ahead log is the greater evil.
 // The log leaves so much of the disk to the index.
 constexpr uint64_t kReserveBytes = 8 << 20;
 // Content leaves so much to the log's small records.
@@ -211,15 +213,26 @@ Task<void> StoreEngine::keep_index() {
     co_await sleep;
     Status kept = commit_index();
     if (kept && !index_full_ && index_->commits_since_checkpoint() >= kCheckpointEvery) {
-      kept = co_await index_->checkpoint(env_);
-      if (kept) kept = commit_index();
-      // What came meanwhile is little; behind it the write-ahead log starts over.
-      if (kept && !index_->dirty()) kept = index_->checkpoint_here();
+      kept = co_await checkpoint_index();
       if (!kept && (kept.error().code == Code::kNoSpace || kept.error().code == Code::kUnavailable))
         kept = {};
     }
     if (!kept) broken(kept.error());
   }
+}
+
+// In a worker, and what came meanwhile once more: then little is left to do here, behind which the
+// write-ahead log starts over. While the disk is slow it grows instead: nobody is to stand behind a sync.
+Task<Status> StoreEngine::checkpoint_index() {
+  CO_RETURN_IF_ERROR(co_await index_->checkpoint(env_));
+  CO_RETURN_IF_ERROR(commit_index());
+  const Instant began = env_.clock.now();
+  CO_RETURN_IF_ERROR(co_await index_->checkpoint(env_));
+  const bool slow = env_.clock.now() - began > kQuickSync;
+  CO_RETURN_IF_ERROR(commit_index());
+  if (index_->dirty() || (slow && ++slow_checkpoints_ < kSlowCheckpointsMax)) co_return Status{};
+  slow_checkpoints_ = 0;
+  co_return index_->checkpoint_here();
 }
 
 Future<Status> StoreEngine::append_record(RecordType type, Bytes head, IndexRecord record) {

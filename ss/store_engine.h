@@ -152,6 +152,7 @@ class StoreEngine final : public FileStore {
   Task<void> keep_index();
   Task<void> watch_log();
   Status commit_index();
+  Task<Status> checkpoint_index();
   void feed_index(IndexRecord record);
   void broken(Error error);
   // Refuses changes while the index has no room to follow.
@@ -328,6 +329,7 @@ class StoreEngine final : public FileStore {
   std::multiset<FileId> trimming_;   // Their TRIM records are on the way,
   std::set<ChunkPins::Key> freeing_;  // with these chunks.
   FileId staged_at_ = kNoFile;         // So far the staged ones were looked at.
+  uint32_t rows_looked_at_ = 0;        // Of the file that was looked at last.
   std::map<std::pair<FileId, Version>, Instant> read_pins_;
   Instant next_pass_{};
   std::optional<std::optional<FileId>> pass_at_;  // A pass through all files is under way, behind that one.
@@ -343,6 +345,7 @@ class StoreEngine final : public FileStore {
   Promise<Error> failed_;
   std::optional<Error> failure_;
   bool index_full_ = false;
+  uint32_t slow_checkpoints_ = 0;
   Instant space_known_until_{};
   std::optional<DiskSpace> space_;
   Partner* partner_ = nullptr;

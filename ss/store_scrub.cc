@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 
 constexpr std::string_view kScrubFormat = "understudy scrub, format 1\n";
 constexpr uint64_t kSaveEvery = 64 << 20;
-constexpr uint64_t kBreatheEvery = 1 << 20;
+constexpr uint64_t kBreatheEvery = 128 << 10;
 constexpr Duration kPaceStep = 50ms;
 constexpr Duration kTryAgain = 60s;
 constexpr Duration kFirstLook = 2s;

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "common/base/log.h"
+#include "common/env/env_util.h"
 #include "ss/store_engine.h"
 
 namespace understudy {
@@ -19,6 +20,7 @@ using namespace std::chrono_literals;
 constexpr Duration kTrimEvery = 1s;
 constexpr size_t kFilesAtOnce = 256;        // Looked at in one step of a pass.
 constexpr size_t kStagedAtOnce = 64;
+constexpr uint32_t kRowsInTurn = 500;        // Of versions, before others have their turn.
 constexpr size_t kVersionsAtOnce = 20'000;  // Of one file.
 constexpr size_t kRowsAtOnce = 1000;        // Of the index, in a row.
 // Each takes some statements of the index, in one go, when the record is durable.
@@ -83,7 +85,14 @@ Task<Status> StoreEngine::trim_some() {
   auto staged = index_->staged().upper_bound(staged_at_);
   for (size_t i = 0; i < kStagedAtOnce && staged != index_->staged().end(); ++i) some.insert(staged_at_ = *staged++);
   if (staged == index_->staged().end()) staged_at_ = kNoFile;
-  for (FileId file : some) CO_RETURN_IF_ERROR(co_await look_at(file, nullptr));
+  Turns turns(env_, kRowsInTurn);
+  for (FileId file : some) {
+    CO_RETURN_IF_ERROR(co_await look_at(file, nullptr));
+    if (turns.is_over(rows_looked_at_)) {
+      auto turn = turns.others();
+      co_await turn;
+    }
+  }
   const Instant now = env_.clock.now();
   pins_.forget_idle(now);
   if (!pass_at_) {
@@ -96,6 +105,10 @@ Task<Status> StoreEngine::trim_some() {
   for (FileId file : files) {
     pass_at_->emplace(file);
     CO_RETURN_IF_ERROR(co_await look_at(file, &pass_));
+    if (turns.is_over(rows_looked_at_)) {
+      auto turn = turns.others();
+      co_await turn;
+    }
   }
   if (files.size() < kFilesAtOnce) {
     pass_at_.reset();
@@ -143,12 +156,14 @@ Task<Status> StoreEngine::look_at(FileId file, Held* held) {
 }
 
 Task<Status> StoreEngine::trim_versions(FileId file, Held* held) {
+  rows_looked_at_ = 1;
   if (open_.contains(file) || trimming_.contains(file)) {
     to_look_at_.insert(file);  // Later, when it is quiet.
     co_return Status{};
   }
   CO_ASSIGN_OR_RETURN(auto rows, index_->versions_of(file, {}, kVersionsAtOnce));
   CO_ASSIGN_OR_RETURN(const Head before, head_of(file));
+  rows_looked_at_ = static_cast<uint32_t>(rows.size()) + 1;
   for (const auto& row : rows) {
     if (held && row.aside) held->set_aside += row.new_bytes;
   }

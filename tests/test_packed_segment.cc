@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/segment_log/segment_log.h"
+#include "tests/co_assert.h"
 #include "tests/sim/sim_world.h"
 
 namespace understudy::sim {
@@ -310,6 +311,46 @@ TEST(PackedSegment, Names) {
   EXPECT_FALSE(parse_packed_name("0000000000001000-0000000000000040.pack"));
   EXPECT_FALSE(parse_packed_name("0000000000000040.log"));
   EXPECT_FALSE(parse_packed_name("000000000000004g-0000000000001000.pack"));
+}
+
+// How many records were looked at with nothing else running in between.
+struct Turns {
+  uint64_t in_a_row = 0, most = 0, all = 0;
+  bool over = false;
+};
+
+Task<void> pack_many(Env& env, Turns* turns) {
+  CO_ASSERT(env.disk.make_folder("/data/log"));
+  auto log = co_await SegmentLog::open(env, {.folder = "/data/log", .store_id = StoreId(32, 'a'), .segment_size = 1 << 20}, kNoLsn,
+                                       [](LogRecord) { return Status(); });
+  CO_ASSERT(log);
+  for (uint64_t n = 0; n < 40'000; ++n) (*log)->append({.type = 1, .head = "small", .body = {}, .body_checksum = {}});
+  auto flush = (*log)->flush();
+  CO_ASSERT(co_await flush);
+  auto closed = (*log)->closed_segments();
+  CO_ASSERT(closed && !closed->empty());
+  PackOptions options;
+  options.stays = [turns, clock = &env.clock](LogRecord&) {
+    // Runs as soon as anything else does.
+    if (turns->in_a_row == 0) clock->schedule(clock->now(), [turns] { turns->in_a_row = 0; });
+    turns->most = std::max(turns->most, ++turns->in_a_row);
+    return ++turns->all % 2 == 0;
+  };
+  auto packed = co_await (*log)->pack(closed->front().base, closed->front().end, std::move(options));
+  CO_ASSERT(packed);
+  turns->over = true;
+}
+
+// A server's heartbeats go out between the records, however many of them are read without waiting.
+TEST(PackedSegment, PackingLetsTheOthersHaveTheirTurn) {
+  SimWorld world(1);
+  SimHost& host = world.host("ss1");
+  Turns turns;
+  world.start(host, "worker", [&turns](Env& env) { return pack_many(env, &turns); });
+  world.run_for(20s);
+  EXPECT_TRUE(turns.over);
+  EXPECT_GT(turns.all, 10'000u);
+  EXPECT_LE(turns.most, 64u);
 }
 
 }  // namespace

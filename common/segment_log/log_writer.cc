@@ -170,7 +170,8 @@ Task<Status> LogWriter::write_batch() {
   }
   if (!written) co_return written;
   if (fresh) {
-    auto kept = files_->keep(base, target);
+    auto keep = files_->keep(base, target);
+    auto kept = co_await keep;
     if (!kept) co_return fail(Code::kInternal, kept.error().message);
   }
   co_return Status{};

@@ -124,20 +124,21 @@ Result<std::shared_ptr<File>> SegmentFiles::create_packing() {
 
 Status SegmentFiles::drop_packing() { return env_.disk.remove(packing_path()); }
 
-Status SegmentFiles::put_packed(Lsn base, Lsn end) {
+Task<Status> SegmentFiles::put_packed(Lsn base, Lsn end) {
   std::vector<std::string> replaced;
   const std::string packed = folder_ + "/" + packed_name(base, end);
   for (auto at = segments_.lower_bound(base); at != segments_.end() && at->first < end; ++at) {
     if (path(at->first) != packed) replaced.push_back(path(at->first));
   }
-  RETURN_IF_ERROR(env_.disk.rename(packing_path(), packed));
+  CO_RETURN_IF_ERROR(env_.disk.rename(packing_path(), packed));
   ++packings_;
   // From here on new readers take the new file, which holds all that they may ask for.
   segments_.erase(segments_.lower_bound(base), segments_.lower_bound(end));
   segments_[base].packed_end = end;
-  RETURN_IF_ERROR(env_.disk.sync_folder(folder_));
-  for (const auto& path : replaced) RETURN_IF_ERROR(env_.disk.remove(path));
-  return replaced.empty() ? Status() : env_.disk.sync_folder(folder_);
+  CO_RETURN_IF_ERROR(co_await sync_folder_aside(env_, folder_));
+  for (const auto& path : replaced) CO_RETURN_IF_ERROR(co_await remove_aside(env_, path));
+  if (replaced.empty()) co_return Status{};
+  co_return co_await sync_folder_aside(env_, folder_);
 }
 
 Result<std::shared_ptr<File>> SegmentFiles::open(Lsn base) {
@@ -162,11 +163,11 @@ Result<std::shared_ptr<File>> SegmentFiles::create(Lsn base) {
   return file;
 }
 
-Status SegmentFiles::keep(Lsn base, std::shared_ptr<File> file) {
-  RETURN_IF_ERROR(env_.disk.sync_folder(folder_));
+Task<Status> SegmentFiles::keep(Lsn base, std::shared_ptr<File> file) {
+  CO_RETURN_IF_ERROR(co_await sync_folder_aside(env_, folder_));
   segments_[base] = {.file = std::move(file), .used = ++uses_, .packed_end = {}, .packed = nullptr};
   close_least_used();
-  return {};
+  co_return Status{};
 }
 
 Status SegmentFiles::remove(Lsn base) {

@@ -34,7 +34,7 @@ class SegmentFiles {
   // An empty file, in the place of a torn one if there is one; counts only after keep().
   Result<std::shared_ptr<File>> create(Lsn base);
   // The created file is part of the log from now on: its name is made durable.
-  Status keep(Lsn base, std::shared_ptr<File> file);
+  Task<Status> keep(Lsn base, std::shared_ptr<File> file);
   // Durable when it returns.
   Status remove(Lsn base);
   // A file that becomes a packed segment by put_packed(); empty.
@@ -42,7 +42,7 @@ class SegmentFiles {
   Status drop_packing();
   // What create_packing() gave, whole and synced, takes the place of the segments in
   // [base, end). After an error either stands there, with the same meaning.
-  Status put_packed(Lsn base, Lsn end);
+  Task<Status> put_packed(Lsn base, Lsn end);
 
   bool empty() const { return segments_.empty(); }
   Lsn first() const { return segments_.begin()->first; }

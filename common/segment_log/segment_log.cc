@@ -7,6 +7,7 @@
 #include "common/base/checksum.h"
 #include "common/base/coding.h"
 #include "common/base/log.h"
+#include "common/env/env_util.h"
 #include "common/segment_log/log_reader.h"
 
 namespace understudy {
@@ -15,6 +16,8 @@ namespace {
 constexpr uint32_t kOffloadSize = 64 << 10;
 // Packing waits so long at a time for its rate; shorter waits would burn the processor.
 constexpr Duration kPaceStep = std::chrono::milliseconds(5);
+// Looked at by packing before others have their turn: a millisecond, about.
+constexpr uint32_t kRecordsInTurn = 64;
 
 std::unexpected<Error> damaged(const std::string& path, uint64_t offset, std::string_view what) {
   return fail(Code::kCorrupt, fmt::format("{}: offset {}: {}", path, offset, what));
@@ -94,7 +97,7 @@ Task<Status> Opening::create_first() {
   pieces.push_back(encode_segment_header({options->store_id, kNoLsn}));
   auto write = file->write(0, std::move(pieces), Sync::kYes);
   CO_RETURN_IF_ERROR(co_await write);
-  co_return files->keep(kNoLsn, file);
+  co_return co_await files->keep(kNoLsn, file);
 }
 
 Task<Status> Opening::step_over(LogReader* reader) {
@@ -436,6 +439,7 @@ Task<Result<uint64_t>> SegmentLog::write_packed(Lsn base, Lsn end, PackOptions o
   CO_ASSIGN_OR_RETURN(auto file, files_->create_packing());
   PackedWriter writer(file, {options_.store_id, base, end, durable_end(), 0});
   const Instant began = env_.clock.now();
+  Turns turns(env_, kRecordsInTurn);
   uint64_t bytes = 0;
   for (Lsn at = base; at < end;) {
     CO_ASSIGN_OR_RETURN(OpenSegment segment, co_await files_->open_any(at));
@@ -452,6 +456,10 @@ Task<Result<uint64_t>> SegmentLog::write_packed(Lsn base, Lsn end, PackOptions o
       bytes += record_size(record->head.size() + record->body.size());
       CO_ASSIGN_OR_RETURN(bool stays, options.stays(*record));
       if (stays) CO_RETURN_IF_ERROR(co_await writer.add(*std::move(record)));
+      if (turns.is_over()) {
+        auto turn = turns.others();
+        co_await turn;
+      }
       if (options.bytes_per_second == 0) continue;
       const Duration due = std::chrono::nanoseconds(bytes * 1'000 / std::max<uint64_t>(options.bytes_per_second / 1'000'000, 1));
       if (began + due > env_.clock.now() + kPaceStep) {
@@ -478,7 +486,7 @@ Task<Result<uint64_t>> SegmentLog::pack(Lsn base, Lsn end, PackOptions options) 
     (void)files_->drop_packing();  // It never counted; the next start takes it away too.
     co_return std::unexpected(std::move(written).error());
   }
-  CO_RETURN_IF_ERROR(files_->put_packed(base, end));
+  CO_RETURN_IF_ERROR(co_await files_->put_packed(base, end));
   co_return *written;
 }
 

@@ -179,8 +179,11 @@ void SqliteDb::rollback() {
 bool SqliteDb::in_transaction() const { return sqlite3_get_autocommit(handle_) == 0; }
 
 Status SqliteDb::checkpoint_here() {
-  int code = sqlite3_wal_checkpoint_v2(handle_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  int frames = 0, copied = 0;
+  int code = sqlite3_wal_checkpoint_v2(handle_, nullptr, SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
   if (code != SQLITE_OK) return std::unexpected(error(code, "checkpoint"));
+  // A reader that still needs what an older page says keeps the rest back, and SQLite calls that success.
+  if (copied < frames) return fail(Code::kUnavailable, path_ + ": not all could be checkpointed");
   return {};
 }
 

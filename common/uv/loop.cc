@@ -6,11 +6,14 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "common/base/log.h"
+
 namespace understudy {
 namespace {
 
 // So many resumptions at most between two polls: a busy queue must not starve the sockets.
 constexpr int kResumptionsMax = 2000;
+constexpr Duration kHeldUp = std::chrono::seconds(1);
 
 void start_shutdown(uv_handle_t* handle, void*) {
   if (!uv_is_closing(handle) && handle->data) static_cast<HandleOwner*>(handle->data)->shutdown();
@@ -51,7 +54,8 @@ void UvLoop::poll() {
     }
   }
   uv_run(&loop_, more ? UV_RUN_NOWAIT : UV_RUN_ONCE);
-  if (timers_.next()) timers_.run_due(boot_time());
+  turn_began_ = boot_time();
+  if (timers_.next()) timers_.run_due(turn_began_);
 }
 
 void UvLoop::drain() {
@@ -64,6 +68,13 @@ void UvLoop::drain() {
     }
     // What a flush completes is ready at once and may write again: go round before polling.
     flush();
+  }
+  // Whoever reads the log after heartbeats were missed is to know where to look.
+  const Duration held_up = boot_time() - turn_began_;
+  if (held_up >= kHeldUp && turn_began_ != Instant{}) {
+    log_warning("one turn of the server took " +
+                std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(held_up).count()) +
+                " ms: its processor or its disk is overloaded, or the process was stopped");
   }
 }
 

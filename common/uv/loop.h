@@ -73,6 +73,7 @@ class UvLoop final : public Executor {
   uv_async_t keep_alive_;  // A loop without active handles would not wait in a poll.
   uv_timer_t timer_;
   std::optional<Instant> armed_;
+  Instant turn_began_{};
   TimerHeap timers_;
   std::deque<Ref<Resumable>> ready_;
   std::vector<Flushable*> dirty_;
