@@ -2,18 +2,20 @@
 # How long a half that was away takes to be in sync again, and how many bytes that moves: 500 of 20,000 files of 4 KiB
 # change meanwhile. One JSON line. Times are the name node's own, from EVENTS: registered, in-sync, handed-back. Bytes are
 # what the name node, through which everything travels, read and wrote meanwhile (its own log included).
-# BIN: where the programs are.  FILES (default 20000), CHANGED (default 500), SIZE of a file (default 4096), CLIENTS that make them (default 8).
+# BIN: where the programs are.  FILES (default 20000), CHANGED (default 500), SIZE of a file (default 4096), CLIENTS that make them
+# (default 8).  CLUSTER: a local cluster that has FILES of this size by so many clients already (KEEP=1 bench/state.sh, CLIENTS=64
+# SIZE=100); it stays.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/drill.sh"
-cluster=$folder/cluster
+cluster=${CLUSTER:-$folder/cluster}
 files=${FILES:-20000}
 changed=${CHANGED:-500}
 size=${SIZE:-4096}
 clients=${CLIENTS:-8}
-trap 'stop_all; rm -rf "$folder"' EXIT
+trap 'understudy down >&2 || true; stop_all; rm -rf "$folder"' EXIT
 
 understudy up >&2
-"$bin/understudy-bench" --data "$cluster" --clients "$clients" --size "$size" --files $((files / clients)) --seconds 1 stat >&2
+[ -n "${CLUSTER:-}" ] || "$bin/understudy-bench" --data "$cluster" --clients "$clients" --size "$size" --files $((files / clients)) --seconds 1 stat >&2
 tree=$(understudy VIEWFOLDER / | awk '{ print $NF }' | grep '^bench-' | head -n 1)
 head -c "$size" /dev/urandom >"$folder/new"
 for ((n = 0; n < changed; n++)); do echo "PUT $folder/new /${tree%/}/c$((n % clients))/f$((n / clients))"; done >"$folder/changes"

@@ -2,11 +2,11 @@
 # What servers hold in memory and on disk for each file, and how long they take to start, at FILES (default "10000 100000
 # 1000000") small files: stopped in good order, and after kill -9 of all with the last files just written. One JSON line for
 # each number of files and each start. A start ends when the pair serves: the longest of them is what is measured, so it holds
-# at least one heartbeat's grant of a lease.  BIN: where the programs are.  SIZE (default 100 bytes).
+# at least one heartbeat's grant of a lease.  BIN: where the programs are.  SIZE (default 100 bytes).  KEEP=1: the folder stays, and is named.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/drill.sh"
 cluster=$folder/cluster
-trap 'stop_all; rm -rf "$folder"' EXIT
+trap 'stop_all; if [ -n "${KEEP:-}" ]; then echo "$folder" >&2; else rm -rf "$folder"; fi' EXIT
 
 memory() { awk '/^RssAnon/ { print $2 * 1024 }' "/proc/$(pid_of "$1")/status"; }
 disk() { du -sb "$cluster/$1" | cut -f1; }

@@ -69,7 +69,7 @@ Task<Result<Reply>> HalvesKeeper::report_damage(wire::ReportDamageRequest reques
   const Server* server = catalogue_->server(request.server());
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
   for (auto& event : *request.mutable_events()) {
-    if (event.kind() != "repaired" && event.kind() != "damaged") continue;
+    if (event.kind() != "repaired" && event.kind() != "damaged" && event.kind() != "compacted") continue;
     event.set_server(request.server());
     if (pair != nullptr) event.set_pair(pair->name);
     auto path = event.file_id() == 0 ? std::nullopt : std::optional(catalogue_->path_of(FileId{event.file_id()}));

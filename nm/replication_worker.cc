@@ -315,7 +315,9 @@ Task<bool> ReplicationWorker::carry_versions(std::string source, std::vector<Job
   const Pair* pair = server == nullptr ? nullptr : catalogue_->pair(server->pair);
   if (pair == nullptr) co_return false;
   uint64_t epoch = number(pair->epoch);
-  if (direct_ && env_.clock.now() >= relay_until_) {
+  // What is to come slowly comes by way of here, where it is counted.
+  const bool limited = resync_rate_ != 0 && !server->in_sync;
+  if (direct_ && !limited && env_.clock.now() >= relay_until_) {
     bool unreachable = false;
     bool pulled = co_await pull_versions(source, jobs, &unreachable);
     if (!unreachable) co_return pulled;

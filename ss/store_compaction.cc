@@ -16,6 +16,9 @@ constexpr Duration kCompactEvery = 1s;
 constexpr Duration kAfterFailure = 30s;
 // A damaged segment is left alone so long, unless something is repaired meanwhile.
 constexpr Duration kLeftAlone = 10min;
+// Of EVENTS.
+constexpr uint64_t kWorthTelling = 1 << 20;
+constexpr Duration kTellEvery = 10min;
 
 // A version's record without its content. False: it had none.
 Result<bool> strip(LogRecord& record) {
@@ -48,12 +51,27 @@ Task<void> StoreEngine::keep_compact() {
     co_await sleep;
     if (failure_) co_return;
     auto compacted = co_await compact_one();
+    tell_compacted();
     if (compacted) continue;
     // Nothing was lost or changed; a damaged segment is named by whoever checks it.
     log_warning("compaction: " + compacted.error().to_string());
     auto pause = sleep_for(env_, kAfterFailure);
     co_await pause;
   }
+}
+
+// Once what there was to give back is given back, and then seldom: a store that is written to all the time
+// compacts all the time.
+void StoreEngine::tell_compacted() {
+  const uint64_t bytes = compacted_ - compacted_told_;
+  const Instant now = env_.clock.now();
+  if (!partner_ || bytes < kWorthTelling || now < compacted_tell_at_) return;
+  compacted_told_ = compacted_;
+  compacted_tell_at_ = now + kTellEvery;
+  wire::Event event;
+  event.set_kind("compacted");
+  event.set_text(fmt::format("{} MiB given back to the disk", bytes >> 20));
+  report(std::move(event));
 }
 
 // The best run of segments, until none is worth it.

@@ -229,6 +229,7 @@ class StoreEngine final : public FileStore {
   Task<void> keep_compact();
   Task<Status> compact_one();
   Task<Status> compact_run(SegmentRun run, uint64_t bytes_before, uint64_t bytes_per_second);
+  void tell_compacted();
   Task<Status> note_packings();
   bool packed_since(Lsn lsn, Lsn trimmed_at, SegmentRun run) const;
   Result<bool> stays(LogRecord& record, SegmentRun run);
@@ -337,6 +338,8 @@ class StoreEngine final : public FileStore {
   std::map<Lsn, Lsn> packings_;  // When each closed segment was packed.
   std::map<Lsn, Instant> left_alone_;  // Segments that are damaged, and until when nobody tries to pack them.
   uint64_t compacted_ = 0;
+  uint64_t compacted_told_ = 0;
+  Instant compacted_tell_at_{};
   wire::SpaceReport space_report_;
   Instant space_report_until_{};
   uint64_t segment_size_ = 0;

@@ -33,13 +33,14 @@ Status check_record(Story* story, const LogRecord& record) {
   return {};
 }
 
-// Opens the log, then appends up to kRecords in all, a few at once.
-Task<void> write_log(Env& env, Story* story) {
+// Opens the log, then appends up to kRecords in all, a few at once. `ahead`: the next ones while those before are synced.
+Task<void> write_log(Env& env, Story* story, bool ahead) {
   story->opened = false;
   story->found = 0;
   story->refused.clear();
   if (!env.disk.make_folder("/data/log") || !env.disk.sync_folder("/data")) co_return;
-  auto log = co_await SegmentLog::open(env, {.folder = "/data/log", .store_id = StoreId(32, 'a'), .segment_size = 4096},
+  auto log = co_await SegmentLog::open(env, {.folder = "/data/log", .store_id = StoreId(32, 'a'), .segment_size = 4096,
+                                             .write_ahead_min = ahead ? 1u : 1u << 20},
                                        kNoLsn, [story](LogRecord record) { return check_record(story, record); });
   if (!log) {
     story->refused = log.error().to_string();
@@ -58,25 +59,34 @@ Task<void> write_log(Env& env, Story* story) {
         if (status) story->acknowledged = n;
       });
     }
+    if (ahead && story->begun < kRecords && story->begun % 4 != 0) {
+      auto pause = sleep_for(env, 5us);
+      co_await pause;
+      continue;
+    }
     auto flushed = co_await (*log)->flush();
     if (!flushed) co_return;
   }
 }
 
-void start_writer(SimWorld& world, SimHost& host, Story* story) {
-  world.start(host, "writer", [story](Env& env) { return write_log(env, story); });
-  world.run_for(10s);
-}
+class SimSegmentLog : public testing::TestWithParam<bool> {
+ protected:
+  void start_writer(SimWorld& world, SimHost& host, Story* story) {
+    world.start(host, "writer", [story, ahead = GetParam()](Env& env) { return write_log(env, story, ahead); });
+    world.run_for(10s);
+  }
+  void expect_recovery(SimWorld& world, SimHost& host, Story* story);
+};
 
 // Whether the story goes to its end untouched after what happened to it.
-void expect_recovery(SimWorld& world, SimHost& host, Story* story) {
+void SimSegmentLog::expect_recovery(SimWorld& world, SimHost& host, Story* story) {
   start_writer(world, host, story);
   EXPECT_EQ(story->wrong, "");
   ASSERT_TRUE(story->opened) << story->refused;
   EXPECT_EQ(story->acknowledged, kRecords);
 }
 
-TEST(SimSegmentLog, APowerCutAtEveryPointAndAnotherInTheRecovery) {
+TEST_P(SimSegmentLog, APowerCutAtEveryPointAndAnotherInTheRecovery) {
   uint64_t points = 1;
   for (uint64_t cut = 1; cut <= points; ++cut) {
     for (uint64_t seed = 0; seed < 10; ++seed) {
@@ -105,7 +115,7 @@ TEST(SimSegmentLog, APowerCutAtEveryPointAndAnotherInTheRecovery) {
   }
 }
 
-TEST(SimSegmentLog, EveryCallFailsOnce) {
+TEST_P(SimSegmentLog, EveryCallFailsOnce) {
   for (Code code : {Code::kInternal, Code::kNoSpace}) {
     for (uint64_t n = 1;; ++n) {
       SCOPED_TRACE(std::string(code_name(code)) + " at call " + std::to_string(n));
@@ -119,7 +129,7 @@ TEST(SimSegmentLog, EveryCallFailsOnce) {
       host.disk.forget_failure();
       world.kill(*world.find_process("writer"));
       // What a replay gives is durable from then on, also what a failed sync had left behind.
-      world.start(host, "writer", [at = &story](Env& env) { return write_log(env, at); });
+      world.start(host, "writer", [at = &story, ahead = GetParam()](Env& env) { return write_log(env, at, ahead); });
       world.run_until([&] { return story.opened; }, 10s);
       ASSERT_TRUE(story.opened) << story.refused;
       world.power_cut(host);
@@ -132,6 +142,9 @@ TEST(SimSegmentLog, EveryCallFailsOnce) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(WrittenAhead, SimSegmentLog, testing::Bool(),
+                         [](const auto& info) { return info.param ? "yes" : "no"; });
 
 }  // namespace
 }  // namespace understudy::sim

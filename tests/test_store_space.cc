@@ -83,6 +83,40 @@ TEST_F(StoreSpaceTest, AFileOverwrittenManyTimesStaysSmall) {
   EXPECT_EQ(ss_.tags(1), "mark 3.300");
 }
 
+// Nobody to ask, who keeps what he is told.
+class Listener final : public Partner {
+ public:
+  Task<Result<Bytes>> chunk(FileId, ChunkHash, Version) override { co_return away(); }
+  Task<Result<wire::VersionRecord>> version(FileId, Version, Version) override { co_return away(); }
+  Task<Result<wire::NameRecord>> name(FileId) override { co_return away(); }
+  void report(wire::Event event) override { told.push_back(event.kind() + ": " + event.text()); }
+  std::vector<std::string> told;
+
+ private:
+  static std::unexpected<Error> away() { return fail(Code::kUnavailable, "away"); }
+};
+
+TEST_F(StoreSpaceTest, EventsTellOfCompactionSeldom) {
+  Listener listener;
+  open({.versions = 1});
+  ss_->set_partner(&listener);
+  auto overwrite = [this] {
+    for (int n = 0; n < 20; ++n) ASSERT_EQ(ss_.upload(1, some_bytes(n, 300'000)).substr(0, 2), "3.");
+    world_.run_for(20s);
+  };
+  overwrite();
+  ASSERT_EQ(listener.told.size(), 1u);
+  EXPECT_EQ(listener.told[0].substr(0, 11), "compacted: ");
+  overwrite();
+  EXPECT_EQ(listener.told.size(), 1u);
+  world_.run_for(10min);
+  ASSERT_EQ(listener.told.size(), 2u);
+  const uint64_t told = std::stoull(listener.told[0].substr(11)) + std::stoull(listener.told[1].substr(11));
+  EXPECT_GT(told, 5u);
+  EXPECT_LE(told, ss_->space().compacted() >> 20);
+  ss_->set_partner(nullptr);
+}
+
 TEST_F(StoreSpaceTest, UndoEndsWhereRetentionDoes) {
   open({.versions = 2});
   for (int n = 1; n <= 20; ++n) ss_.put(1, std::to_string(n));

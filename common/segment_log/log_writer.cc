@@ -77,7 +77,7 @@ Task<void> LogWriter::room(uint64_t bytes) {
 
 Task<void> LogWriter::run() {
   while (true) {
-    while (pending_.empty() || held_) {
+    while ((pending_.empty() && ahead_.empty()) || held_) {
       auto work = work_.wait();
       co_await work;
     }
@@ -87,15 +87,15 @@ Task<void> LogWriter::run() {
     }
     take_batch();
     auto written = co_await write_batch();
+    if (written && !failure_) {
+      commit_batch();
+      written = std::exchange(ahead_status_, {});
+    }
+    if (!failure_ && !written && written.error().code != Code::kNoSpace) give_up(written.error());
     if (failure_) {
       refuse_all(*failure_);
-    } else if (written) {
-      commit_batch();
-    } else if (written.error().code == Code::kNoSpace) {
+    } else if (!written) {
       refuse_all(written.error());
-    } else {
-      give_up(written.error());
-      refuse_all(*failure_);
     }
     progress_.notify_all();
   }
@@ -108,20 +108,41 @@ void LogWriter::give_up(const Error& error) {
   work_.notify_all();
 }
 
-void LogWriter::take_batch() {
-  uint64_t bytes = 0;
-  do {
-    bytes += record_size(pending_.front().header.payload_size());
-    writing_.push_back(std::move(pending_.front()));
-    pending_.pop_front();
-  } while (!pending_.empty() && !pending_.front().starts_segment && bytes < kBatchSizeMax);
+namespace {
+
+Lsn end_of_record(const auto& record) {
+  return Lsn{number(record.header.lsn) + record_size(record.header.payload_size())};
 }
 
-std::vector<Bytes> LogWriter::encode_batch() {
+Lsn end_of(const auto& records) { return end_of_record(records.back()); }
+
+uint64_t size_of(const auto& records) {
+  return records.empty() ? 0 : number(end_of(records)) - number(records.front().header.lsn);
+}
+
+}  // namespace
+
+// Only the first of a batch may start a segment: all before it is durable then.
+void LogWriter::take(std::deque<Pending>* to, uint64_t bytes_max) {
+  while (!pending_.empty() && size_of(*to) < bytes_max && (to->empty() || !pending_.front().starts_segment)) {
+    to->push_back(std::move(pending_.front()));
+    pending_.pop_front();
+  }
+}
+
+void LogWriter::take_batch() {
+  writing_ = std::exchange(ahead_, {});
+  written_ = writing_.size();
+  ahead_status_ = {};
+  take(&writing_, kBatchSizeMax);
+}
+
+std::vector<Bytes> LogWriter::encode(std::deque<Pending>* records, size_t from) {
   std::vector<Bytes> pieces;
   Bytes piece;
-  if (writing_.front().starts_segment) piece = encode_segment_header({options_.store_id, durable_});
-  for (auto& record : writing_) {
+  for (size_t i = from; i < records->size(); ++i) {
+    Pending& record = (*records)[i];
+    if (record.starts_segment) piece = encode_segment_header({options_.store_id, durable_});
     record.header.durable_lsn = durable_;
     append_record_header(piece, record.header, record.payload_checksum);
     piece += record.head;
@@ -138,35 +159,38 @@ std::vector<Bytes> LogWriter::encode_batch() {
   return pieces;
 }
 
+Status LogWriter::has_space(uint64_t bytes) {
+  if (options_.reserve_bytes == 0) return {};
+  auto space = env_.disk.space(files_->folder());
+  if (!space || space->free_bytes >= options_.reserve_bytes + bytes) return {};
+  return fail(Code::kNoSpace, fmt::format("{}: {} MiB free; the last {} MiB are kept for the index", files_->folder(),
+                                          space->free_bytes >> 20, options_.reserve_bytes >> 20));
+}
+
 Task<Status> LogWriter::write_batch() {
   const bool fresh = writing_.front().starts_segment;
   const Lsn base = fresh ? durable_ : files_->last();
-  const auto& last = writing_.back().header;
-  const uint64_t bytes = number(last.lsn) + record_size(last.payload_size()) - number(durable_);
-  if (options_.reserve_bytes > 0) {
-    auto space = env_.disk.space(files_->folder());
-    if (space && space->free_bytes < options_.reserve_bytes + bytes) {
-      co_return fail(Code::kNoSpace,
-                     fmt::format("{}: {} MiB free; the last {} MiB are kept for the index", files_->folder(),
-                                 space->free_bytes >> 20, options_.reserve_bytes >> 20));
-    }
-  }
+  const Lsn from = written_ == 0 ? durable_ : end_of_record(writing_[written_ - 1]);
+  const uint64_t bytes = number(end_of(writing_)) - number(from);
+  const Status space = has_space(bytes);
+  if (!space && written_ == 0) co_return space;
   auto file = fresh ? files_->create(base) : files_->open(base);
   if (!file) co_return std::unexpected(std::move(file).error());
   std::shared_ptr<File> target = *std::move(file);
-  const uint64_t offset = number(durable_) - number(base);
-  auto write = target->write(offset, encode_batch(), Sync::kYes);
-  auto written = co_await write;
+  if (!space) co_return co_await cut(target, base, durable_, space.error());
+  auto write = target->write(number(from) - number(base), encode(&writing_, written_), Sync::kYes);
+  Status written;
+  if (fresh || size_of(writing_) < options_.write_ahead_min) {
+    written = co_await write;
+  } else {
+    synced_.reset();
+    tasks_.spawn(await_sync(write));
+    co_await write_ahead(target, base);
+    written = *std::exchange(synced_, std::nullopt);
+  }
   if (!written && written.error().code == Code::kNoSpace) {
-    // Refusing promises that nothing changed: cut off, durably, what part of the
-    // batch may stand in the file. Where that fails nobody knows, and it is final.
-    auto cut = fresh ? files_->remove(base) : target->truncate(offset);
-    if (cut && !fresh) {
-      auto sync = target->sync();
-      cut = co_await sync;
-    }
-    if (!cut) co_return fail(Code::kInternal, cut.error().message);
-    co_return fail(Code::kNoSpace, files_->folder() + ": " + written.error().message);
+    // Refusing promises that nothing changed, and part of the batch may stand in the file.
+    co_return co_await cut(fresh ? nullptr : target, base, durable_, {Code::kNoSpace, files_->folder() + ": " + written.error().message});
   }
   if (!written) co_return written;
   if (fresh) {
@@ -177,10 +201,49 @@ Task<Status> LogWriter::write_batch() {
   co_return Status{};
 }
 
+Task<void> LogWriter::await_sync(Future<Status> sync) {
+  synced_ = co_await sync;
+  work_.notify_all();
+}
+
+// While the batch under way is synced. What fails here is told once that has ended, and what was synced stays.
+Task<void> LogWriter::write_ahead(std::shared_ptr<File> file, Lsn base) {
+  while (!synced_) {
+    const uint64_t waiting = number(end_) - number(ahead_.empty() ? end_of(writing_) : end_of(ahead_));
+    const bool enough = !pending_.empty() && !pending_.front().starts_segment && waiting >= options_.write_ahead_min &&
+                        size_of(ahead_) < kBatchSizeMax;
+    if (!enough || failure_ || !ahead_status_ || !has_space(waiting)) {
+      auto work = work_.wait();
+      co_await work;
+      continue;
+    }
+    const size_t before = ahead_.size();
+    const Lsn from = before == 0 ? end_of(writing_) : end_of(ahead_);
+    do {
+      ahead_.push_back(std::move(pending_.front()));
+      pending_.pop_front();
+    } while (!pending_.empty() && !pending_.front().starts_segment && size_of(ahead_) < kBatchSizeMax);
+    auto write = file->write(number(from) - number(base), encode(&ahead_, before), Sync::kNo);
+    ahead_status_ = co_await write;
+  }
+  if (ahead_status_ || ahead_status_.error().code != Code::kNoSpace || !*synced_) co_return;
+  ahead_status_ = co_await cut(file, base, end_of(writing_), {Code::kNoSpace, files_->folder() + ": " + ahead_status_.error().message});
+}
+
+// `file`: null: it was to be a new one.
+Task<Status> LogWriter::cut(std::shared_ptr<File> file, Lsn base, Lsn at, Error why) {
+  auto cutting = file ? file->truncate(number(at) - number(base)) : files_->remove(base);
+  if (cutting && file) {
+    auto sync = file->sync();
+    cutting = co_await sync;
+  }
+  if (!cutting) co_return fail(Code::kInternal, cutting.error().message);
+  co_return std::unexpected(std::move(why));
+}
+
 void LogWriter::commit_batch() {
   auto records = std::exchange(writing_, {});
-  const auto& last = records.back().header;
-  durable_ = Lsn{number(last.lsn) + record_size(last.payload_size())};
+  durable_ = end_of(records);
   for (auto& record : records) {
     if (record.done) record.done({});
   }
@@ -189,8 +252,10 @@ void LogWriter::commit_batch() {
 
 void LogWriter::refuse_all(Error error) {
   auto records = std::exchange(writing_, {});
-  for (auto& record : pending_) records.push_back(std::move(record));
-  pending_.clear();
+  for (auto* more : {&ahead_, &pending_}) {
+    for (auto& record : *more) records.push_back(std::move(record));
+    more->clear();
+  }
   end_ = durable_;
   end_base_ = files_->last();
   Status status = std::unexpected(std::move(error));

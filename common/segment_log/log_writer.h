@@ -1,5 +1,6 @@
 // Group commit: appends get their positions at once and wait in memory; one write
-// with one fdatasync at a time takes all that came meanwhile to the disk.
+// with one fdatasync at a time takes all that came meanwhile to the disk. Of a stream, what comes
+// next is written while the disk syncs what came before; it counts only behind a sync of its own.
 //
 // A position is provisional until it is durable. When the disk is full, everything
 // that is not durable is refused with NO_SPACE, nothing of it stays in the file, and
@@ -33,6 +34,8 @@ struct LogWriterOptions {
   uint64_t segment_size = 64 << 20;
   // Appends are refused while the disk has less than this free.
   uint64_t reserve_bytes = 0;
+  // During the sync of a batch of at least this size, as much that waits is written ahead.
+  uint64_t write_ahead_min = 1 << 20;
 };
 
 class LogWriter {
@@ -73,7 +76,7 @@ class LogWriter {
   Task<Hold> hold();
   // Under a hold, with nothing appended meanwhile: the log now ends at `end`.
   void set_end(Lsn end);
-  bool idle() const { return pending_.empty() && writing_.empty(); }
+  bool idle() const { return pending_.empty() && writing_.empty() && ahead_.empty(); }
 
  private:
   struct Pending {
@@ -86,8 +89,16 @@ class LogWriter {
   };
   Task<void> run();
   void take_batch();
-  std::vector<Bytes> encode_batch();
+  void take(std::deque<Pending>* to, uint64_t bytes_max);
+  // Of these records those from `from` on.
+  std::vector<Bytes> encode(std::deque<Pending>* records, size_t from);
+  Status has_space(uint64_t bytes);
   Task<Status> write_batch();
+  Task<void> await_sync(Future<Status> sync);
+  Task<void> write_ahead(std::shared_ptr<File> file, Lsn base);
+  // Takes what may stand from `at` on out of the file, durably, and returns `why`. Where that fails nobody
+  // knows what stands there, and it is final.
+  Task<Status> cut(std::shared_ptr<File> file, Lsn base, Lsn at, Error why);
   void commit_batch();
   void refuse_all(Error error);
   void wake_waiters(const Status& status, Lsn upto);
@@ -99,7 +110,11 @@ class LogWriter {
   Lsn durable_;
   Lsn end_base_;                 // The segment that end_ lies in.
   std::deque<Pending> pending_;  // In order of position, behind...
-  std::deque<Pending> writing_;  // ...the batch under way.
+  std::deque<Pending> ahead_;    // ...what is in the file already, and not synced...
+  std::deque<Pending> writing_;  // ...behind the batch under way,
+  size_t written_ = 0;           // of which so many were written ahead.
+  std::optional<Status> synced_;  // How the batch under way ended.
+  Status ahead_status_;
   std::multimap<Lsn, Promise<Status>> waiters_;
   std::optional<Error> failure_;
   Promise<Unit> failed_;

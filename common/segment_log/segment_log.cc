@@ -228,7 +228,7 @@ SegmentLog::SegmentLog(Env& env, SegmentLogOptions options, std::unique_ptr<Segm
     : env_(env),
       options_(std::move(options)),
       files_(std::move(files)),
-      writer_(env, files_.get(), {options_.store_id, options_.segment_size, options_.reserve_bytes}, end) {}
+      writer_(env, files_.get(), {options_.store_id, options_.segment_size, options_.reserve_bytes, options_.write_ahead_min}, end) {}
 
 Task<Result<std::unique_ptr<SegmentLog>>> SegmentLog::open(Env& env, SegmentLogOptions options, Lsn from,
                                                            Replay replay) {

@@ -23,6 +23,7 @@ struct SegmentLogOptions {
   StoreId store_id;
   uint64_t segment_size = 64 << 20;  // A larger record gets a segment of its own.
   uint64_t reserve_bytes = 0;
+  uint64_t write_ahead_min = LogWriterOptions().write_ahead_min;
   // Called at opening for what is damaged in the middle: the replay goes on behind it. Without
   // this such a log is refused.
   std::function<void(Lsn from, Lsn to)> damaged = {};

@@ -53,7 +53,7 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
                                             "--retain-versions",
                                             "--retain-age", "--retain-deleted", "--durability", "--replication-path",
                                             "--hints", "--hint-interval", "--hint-ttl", "--hint-bytes", "--session-life",
-                                            "--capability-life", "--key-life"}));
+                                            "--capability-life", "--key-life", "--resync-rate"}));
   NameNodeOptions options;
   options.folder = arguments.text("--data", "/data");
   options.listen = kNameNodeAddress;
@@ -69,6 +69,8 @@ Result<NameNodeOptions> name_node_options(const std::vector<std::string>& words)
   ASSIGN_OR_RETURN(Duration deleted, parse_duration(arguments.text("--retain-deleted", "168h")));
   options.retention.age = std::chrono::duration_cast<std::chrono::milliseconds>(age);
   options.retention.deleted = std::chrono::duration_cast<std::chrono::milliseconds>(deleted);
+  // Of bytes a second here; the program takes MiB.
+  options.resync_bytes_per_s = std::strtoull(arguments.text("--resync-rate", "0").c_str(), nullptr, 10);
   auto& durability = options.durability;
   durability.sync = arguments.text("--durability", "async") == "sync";
   durability.direct = arguments.text("--replication-path", "relay") == "direct";
