@@ -15,6 +15,7 @@ constexpr uint32_t kJobsInBatch = 256;
 constexpr uint64_t kBatchBytes = 4 << 20;
 constexpr size_t kBatchesAtOnce = 2;
 constexpr size_t kChunksAtOnce = 16;
+constexpr size_t kListsAtOnce = 2;
 constexpr auto kDirectAgainAfter = std::chrono::seconds(5);
 constexpr size_t kHashesAtOnce = 4096;
 constexpr auto kRetryAfter = std::chrono::milliseconds(200);
@@ -424,9 +425,10 @@ Task<Status> ReplicationWorker::carry_big(std::string source, wire::VersionRecor
 // names, so what hangs under one that the target has is there.
 Task<Status> ReplicationWorker::carry_list(std::string source, wire::FetchChunkRequest about, ChunkRefs list,
                                            uint32_t level) {
-  // A window of chunks: each is fetched and stored by a task of its own.
+  // A window of chunks: each is fetched and stored by a task of its own. Of lists few at once: each has a window
+  // of its own, and all that is on its way is in memory here.
   struct Window {
-    explicit Window(Executor& executor) : slots(executor, kChunksAtOnce), tasks(executor) {}
+    Window(Executor& executor, size_t at_once) : slots(executor, at_once), tasks(executor) {}
     Semaphore slots;
     Status status;
     TaskGroup tasks;
@@ -444,7 +446,7 @@ Task<Status> ReplicationWorker::carry_list(std::string source, wire::FetchChunkR
     for (size_t i = begin; i < end; ++i) ask.add_hashes(list[i].hash.bytes.data(), list[i].hash.bytes.size());
     auto missing = co_await call_server<wire::MissingChunksReply>(links_, target_, wire::MISSING_CHUNKS, ask);
     if (!missing) co_return std::unexpected(missing.error());
-    Window window(env_.executor);
+    Window window(env_.executor, level == 0 ? kChunksAtOnce : level == 1 ? kListsAtOnce : 1);
     for (uint32_t index : missing->missing()) {
       if (index >= end - begin) co_return fail(Code::kInternal, "chunk index");
       co_await window.slots.acquire(1);

@@ -1,5 +1,7 @@
 #include "ss/pull_calls.h"
 
+#include <algorithm>
+
 #include "common/base/chunk_hash.h"
 #include "common/env/sync.h"
 
@@ -10,6 +12,8 @@ using namespace std::chrono_literals;
 
 constexpr Duration kFetchTimeout = 30s;
 constexpr size_t kChunksAtOnce = 16;
+constexpr size_t kListsAtOnce = 2;
+constexpr size_t kHashesAtOnce = 4096;
 
 }  // namespace
 
@@ -28,7 +32,6 @@ Task<Result<wire::PullReply>> PullCalls::pull(wire::PullRequest request) {
     pulled->set_file_id(file.file_id());
     pulled->set_fetched(file.outcome());
     for (auto& version : *file.mutable_versions()) {
-      if (version.list_level() > 0) co_return fail(Code::kInvalid, "a list of chunks in chunks");
       if (version.chunks_size() > 0 && version.inline_content().empty()) {
         CO_RETURN_IF_ERROR(co_await pull_chunks(request.source(), version));
       }
@@ -56,15 +59,24 @@ Task<Result<wire::PullReply>> PullCalls::pull(wire::PullRequest request) {
 }
 
 Task<Status> PullCalls::pull_chunks(wire::Endpoint source, wire::VersionRecord version) {
-  wire::MissingChunksRequest ask;
-  ask.set_file_id(version.file_id());
-  *ask.mutable_have() = version.parent();
-  *ask.mutable_source() = version.undo_target();
-  for (const auto& chunk : version.chunks()) ask.add_hashes(chunk.hash());
-  CO_ASSIGN_OR_RETURN(auto missing, co_await state_->store->missing_chunks(std::move(ask)));
-  // A window of chunks, each fetched and stored by a task of its own.
+  wire::FetchChunkRequest about;
+  about.set_file_id(version.file_id());
+  *about.mutable_version() = version.version();
+  ChunkRefs top(static_cast<size_t>(version.chunks_size()));
+  for (size_t i = 0; i < top.size(); ++i) {
+    const auto& chunk = version.chunks(static_cast<int>(i));
+    top[i] = {{}, chunk.size(), chunk.span()};
+    if (!parse_chunk_hash(chunk.hash(), top[i].hash)) co_return fail(Code::kInvalid, "a chunk's hash is 32 bytes");
+  }
+  co_return co_await pull_list(std::move(source), std::move(about), std::move(top), version.list_level());
+}
+
+// What is missing here of the chunks in a list. A list chunk goes behind all that it names, so what
+// hangs under one that is here is here.
+Task<Status> PullCalls::pull_list(wire::Endpoint source, wire::FetchChunkRequest about, ChunkRefs list, uint32_t level) {
+  // A window of chunks, each fetched and stored by a task of its own; of lists few at once, for each has a window.
   struct Window {
-    explicit Window(Executor& executor) : slots(executor, kChunksAtOnce), tasks(executor) {}
+    Window(Executor& executor, size_t at_once) : slots(executor, at_once), tasks(executor) {}
     Semaphore slots;
     Status status;
     TaskGroup tasks;
@@ -74,27 +86,33 @@ Task<Status> PullCalls::pull_chunks(wire::Endpoint source, wire::VersionRecord v
       window->slots.release(1);
     }
   };
-  Window window(state_->env.executor);
-  for (uint32_t index : missing.missing()) {
-    co_await window.slots.acquire(1);
-    if (!window.status) break;
-    window.tasks.spawn(Window::one(&window, pull_chunk(source, version.file_id(), version.chunks(static_cast<int>(index)).hash(),
-                                                       version.version())));
+  for (size_t begin = 0; begin < list.size(); begin += kHashesAtOnce) {
+    const size_t end = std::min(list.size(), begin + kHashesAtOnce);
+    wire::MissingChunksRequest ask;
+    ask.set_file_id(about.file_id());
+    for (size_t i = begin; i < end; ++i) ask.add_hashes(list[i].hash.bytes.data(), list[i].hash.bytes.size());
+    CO_ASSIGN_OR_RETURN(auto missing, co_await state_->store->missing_chunks(std::move(ask)));
+    Window window(state_->env.executor, level == 0 ? kChunksAtOnce : level == 1 ? kListsAtOnce : 1);
+    for (uint32_t index : missing.missing()) {
+      co_await window.slots.acquire(1);
+      if (!window.status) break;
+      window.tasks.spawn(Window::one(&window, pull_chunk(source, about, list[begin + index], level)));
+    }
+    co_await window.tasks.join();
+    if (!window.status) co_return window.status;
   }
-  co_await window.tasks.join();
-  co_return window.status;
+  co_return Status{};
 }
 
-Task<Status> PullCalls::pull_chunk(wire::Endpoint source, uint64_t file_id, Bytes hash, wire::VersionNumber version) {
-  wire::FetchChunkRequest fetch;
-  fetch.set_file_id(file_id);
-  fetch.set_hash(hash);
-  *fetch.mutable_version() = version;
-  CO_ASSIGN_OR_RETURN(auto peer, co_await partner_->connected(std::move(source)));
-  CO_ASSIGN_OR_RETURN(auto chunk, co_await peer->call(wire::FETCH_CHUNK, fetch.SerializeAsString(), {}, kFetchTimeout));
-  ChunkHash parsed;
-  if (!parse_chunk_hash(hash, parsed)) co_return fail(Code::kInvalid, "a chunk's hash is 32 bytes");
-  co_return co_await state_->store->store_chunk(FileId{file_id}, parsed, std::move(chunk.body));
+Task<Status> PullCalls::pull_chunk(wire::Endpoint source, wire::FetchChunkRequest about, ChunkRefInfo ref, uint32_t level) {
+  about.set_hash(ref.hash.bytes.data(), ref.hash.bytes.size());
+  CO_ASSIGN_OR_RETURN(auto peer, co_await partner_->connected(source));
+  CO_ASSIGN_OR_RETURN(auto chunk, co_await peer->call(wire::FETCH_CHUNK, about.SerializeAsString(), {}, kFetchTimeout));
+  if (level > 0) {
+    CO_ASSIGN_OR_RETURN(ChunkRefs below, parse_list(chunk.body, level - 1));
+    CO_RETURN_IF_ERROR(co_await pull_list(std::move(source), about, std::move(below), level - 1));
+  }
+  co_return co_await state_->store->store_chunk(FileId{about.file_id()}, ref.hash, std::move(chunk.body));
 }
 
 }  // namespace understudy

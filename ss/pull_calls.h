@@ -2,6 +2,7 @@
 // name node's word, and applies here.
 #pragma once
 
+#include "common/base/chunk_list.h"
 #include "common/env/task.h"
 #include "common/wire/durability.pb.h"
 #include "ss/partner_link.h"
@@ -19,7 +20,9 @@ class PullCalls {
 
  private:
   Task<Status> pull_chunks(wire::Endpoint source, wire::VersionRecord version);
-  Task<Status> pull_chunk(wire::Endpoint source, uint64_t file_id, Bytes hash, wire::VersionNumber version);
+  // `about`: file and version.
+  Task<Status> pull_list(wire::Endpoint source, wire::FetchChunkRequest about, ChunkRefs list, uint32_t level);
+  Task<Status> pull_chunk(wire::Endpoint source, wire::FetchChunkRequest about, ChunkRefInfo ref, uint32_t level);
 
   ServerState* state_;
   PartnerLink* partner_;
