@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "common/base/log.h"
+#include "common/env/aside.h"
 #include "common/env/env_util.h"
 #include "nm/catalogue_change.h"
 
@@ -17,7 +18,7 @@ constexpr size_t kUncommittedMax = 2000;
 constexpr Duration kCommitEvery = milliseconds(200);
 constexpr Duration kRetryEvery = milliseconds(1000);
 constexpr Duration kQuickSync = milliseconds(50);
-constexpr uint32_t kSlowCheckpointsMax = 20;
+constexpr uint64_t kWriteAheadMax = 256 << 20;
 constexpr int64_t kAnswersKeptUs = int64_t{3600} * 1'000'000;
 constexpr uint64_t kPruneEvery = 512;
 constexpr uint64_t kEventsKept = 10'000;
@@ -249,10 +250,9 @@ Task<Status> Catalogue::make_durable() {
   }
   // Little is left by now; with nothing left at all the write-ahead log starts over. While the disk is
   // slow it grows instead: what is to be durable is, and nobody is to stand behind a sync.
-  if (!slow || ++slow_checkpoints_ >= kSlowCheckpointsMax) {
-    slow_checkpoints_ = 0;
-    CO_RETURN_IF_ERROR(store_->db().checkpoint_here());
-  }
+  auto write_ahead = env_.disk.info(store_->db().path() + "-wal");
+  const bool long_enough = write_ahead && write_ahead->size_bytes > kWriteAheadMax;
+  if (!slow || long_enough) CO_RETURN_IF_ERROR(store_->db().checkpoint_here());
   co_return co_await sync_folder_aside(env_, folder_of(store_->db().path()));
 }
 

@@ -352,7 +352,6 @@ class Catalogue {
   bool broken_ = false;
   bool out_of_space_ = false;
   bool checkpointing_ = false;
-  uint32_t slow_checkpoints_ = 0;
   // Applied, not committed yet: index and command.
   std::deque<std::pair<uint64_t, Bytes>> uncommitted_;
   std::optional<TimerId> commit_timer_;

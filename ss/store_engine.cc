@@ -18,7 +18,7 @@ constexpr Duration kCommitEvery = 200ms;
 constexpr size_t kUncommittedMax = 2000;
 constexpr uint64_t kCheckpointEvery = 10'000;  // Records.
 constexpr Duration kQuickSync = 50ms;
-constexpr uint32_t kSlowCheckpointsMax = 20;    // Then a longer write-ahead log is the greater evil.
+constexpr uint64_t kWriteAheadMax = 256 << 20;  // Of the index; a longer one is the greater evil.
 // The log leaves so much of the disk to the index.
 constexpr uint64_t kReserveBytes = 8 << 20;
 // Content leaves so much to the log's small records.
@@ -230,8 +230,9 @@ Task<Status> StoreEngine::checkpoint_index() {
   CO_RETURN_IF_ERROR(co_await index_->checkpoint(env_));
   const bool slow = env_.clock.now() - began > kQuickSync;
   CO_RETURN_IF_ERROR(commit_index());
-  if (index_->dirty() || (slow && ++slow_checkpoints_ < kSlowCheckpointsMax)) co_return Status{};
-  slow_checkpoints_ = 0;
+  auto write_ahead = env_.disk.info(options_.folder + "/index.db-wal");
+  const bool long_enough = write_ahead && write_ahead->size_bytes > kWriteAheadMax;
+  if (index_->dirty() || (slow && !long_enough)) co_return Status{};
   co_return index_->checkpoint_here();
 }
 

@@ -348,7 +348,6 @@ class StoreEngine final : public FileStore {
   Promise<Error> failed_;
   std::optional<Error> failure_;
   bool index_full_ = false;
-  uint32_t slow_checkpoints_ = 0;
   Instant space_known_until_{};
   std::optional<DiskSpace> space_;
   Partner* partner_ = nullptr;

@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "common/base/log.h"
-#include "common/env/env_util.h"
+#include "common/env/aside.h"
 #include "ss/store_engine.h"
 
 namespace understudy {

@@ -199,7 +199,7 @@ class SegmentLogTest : public testing::Test {
   Status open(Lsn from = kNoLsn) {
     log_.reset();
     replayed_.clear();
-    auto log = await(SegmentLog::open(env_, {"log", "0123456789abcdef0123456789abcdef", segment_size_, 0, damaged_},
+    auto log = await(SegmentLog::open(env_, {"log", "0123456789abcdef0123456789abcdef", segment_size_, 0, LogWriterOptions().write_ahead_min, damaged_},
                                       from, [this](LogRecord record) {
                                         replayed_.push_back(record.head + record.body);
                                         return Status();

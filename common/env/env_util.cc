@@ -1,8 +1,5 @@
 #include "common/env/env_util.h"
 
-#include <functional>
-#include <memory>
-
 namespace understudy {
 
 std::string folder_of(const std::string& path) {
@@ -35,26 +32,6 @@ Task<Status> replace_small_file(Env& env, std::string path, Bytes content, uint3
   }
   CO_RETURN_IF_ERROR(env.disk.rename(fresh, path));
   co_return env.disk.sync_folder(folder_of(path));
-}
-
-namespace {
-
-// The call owns all that it uses: nobody may be waiting any more when it is made.
-Task<Status> aside(Env& env, std::function<Status()> call) {
-  auto result = std::make_shared<Status>();
-  auto done = env.workers.run([result, call = std::move(call)] { *result = call(); });
-  co_await done;
-  co_return *result;
-}
-
-}  // namespace
-
-Task<Status> sync_folder_aside(Env& env, std::string folder) {
-  return aside(env, [disk = &env.disk, folder = std::move(folder)] { return disk->sync_folder(folder); });
-}
-
-Task<Status> remove_aside(Env& env, std::string path) {
-  return aside(env, [disk = &env.disk, path = std::move(path)] { return disk->remove(path); });
 }
 
 Status make_folder_durably(Env& env, const std::string& path) {

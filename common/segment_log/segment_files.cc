@@ -1,5 +1,6 @@
 #include "common/segment_log/segment_files.h"
 
+#include "common/env/aside.h"
 #include "common/env/env_util.h"
 
 namespace understudy {

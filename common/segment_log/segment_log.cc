@@ -7,7 +7,7 @@
 #include "common/base/checksum.h"
 #include "common/base/coding.h"
 #include "common/base/log.h"
-#include "common/env/env_util.h"
+#include "common/env/aside.h"
 #include "common/segment_log/log_reader.h"
 
 namespace understudy {
