@@ -259,7 +259,6 @@ class ClusterStage final : public Stage {
       text += pair.acting_primary().empty() ? "nobody acts" : pair.acting_primary() + " acts, epoch " + std::to_string(pair.epoch());
       if (!pair.serving()) text += ", writes wait";
       if (pair.lost_files() > 0) text += ", " + std::to_string(pair.lost_files()) + " lost with a disk";
-      if (pair.has_lost_disk()) text += ", the disk of " + pair.lost_disk().server() + " was given up";
       for (auto& one : pair.members()) {
         text += "; " + one.server() + " " + std::string(state_name(one.state())) + (one.in_sync() ? ", in sync" : "");
         if (one.divergent() > 0) text += ", set aside " + std::to_string(one.divergent());
