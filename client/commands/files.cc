@@ -12,6 +12,13 @@ Status check_input_free(const Shell* shell, std::string_view command) {
                                                      "use it one-shot, or name a file");
 }
 
+// A half that does not act as primary answered: by request, or because it was the faster one.
+void note_whose(Shell* shell, const ReadAnswer& answer) {
+  if (answer.linearizable) return;
+  shell->out.note("note: " + answer.server + " answered with version " + answer.version.to_string() +
+                  ", which may not be the newest");
+}
+
 }  // namespace
 
 void end_line(Shell* shell, const OutputSink& sink) {
@@ -68,10 +75,7 @@ Task<Status> run_read(Shell* shell, Command command) {
   auto reading = shell->session.download(path, options, &sink);
   CO_ASSIGN_OR_RETURN(ReadAnswer answer, co_await reading);
   end_line(shell, sink);
-  if (!answer.linearizable && !options.version) {
-    shell->out.note("note: " + answer.server + " answered with version " + answer.version.to_string() +
-                    ", which may not be the newest");
-  }
+  if (!options.version) note_whose(shell, answer);
   co_return Status{};
 }
 
@@ -116,8 +120,9 @@ Task<Status> run_get(Shell* shell, Command command) {
     shell->out.flush();
     OutputSink sink(shell->env, shell->out.console());
     auto downloading = shell->session.download(path, options, &sink);
-    CO_RETURN_IF_ERROR(co_await downloading);
+    CO_ASSIGN_OR_RETURN(ReadAnswer answer, co_await downloading);
     end_line(shell, sink);
+    note_whose(shell, answer);
     co_return Status{};
   }
   auto info = shell->env.disk.info(local);
@@ -132,6 +137,7 @@ Task<Status> run_get(Shell* shell, Command command) {
   shell->out.done("got " + printable(path) + ", version " + answer.version.to_string() + ", " +
                       format_size(answer.size_bytes),
                   object);
+  note_whose(shell, answer);
   co_return Status{};
 }
 
