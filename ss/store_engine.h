@@ -297,6 +297,7 @@ class StoreEngine final : public FileStore {
   Task<Result<Bytes>> chunk_from_partner(FileId file, ChunkHash hash);
   Task<Status> say_again();
   Task<Status> say_trims_again(Lsn before);
+  Task<Status> say_trim(wire::TrimRecord whole);
   Status note_trimmed(const LogRecord& record, std::map<FileId, wire::TrimRecord>* missing);
   Task<Result<std::vector<ChunkRow>>> chunks_in(Lsn from, Lsn to);
   Task<void> mend_frames();

@@ -21,6 +21,9 @@ constexpr size_t kChunksAtOnce = 4096;
 // Of the log, read at once while trims are said again.
 constexpr size_t kTrimsLookedAtOnce = 256;
 
+constexpr int kTrimsInRecord = 256;  // Versions, and chunks.
+constexpr uint64_t kGapSizeMax = 1 << 20;  // About.
+
 std::string name_of(FileId file) { return fmt::format("file {:016x}", number(file)); }
 
 Bytes encoded(RecordType type, Lsn lsn, BytesView head, BytesView body) {
@@ -43,6 +46,16 @@ std::vector<std::pair<Lsn, Lsn>> holes(Lsn from, Lsn to, const std::map<Lsn, Byt
   }
   if (at < to) found.emplace_back(at, to);
   return found;
+}
+
+// Records that say nothing, none of them larger than a record may be.
+void add_gaps(Lsn from, Lsn to, std::map<Lsn, Bytes>* pieces) {
+  while (from < to) {
+    const uint64_t left = number(to) - number(from);
+    const uint64_t size = left <= 2 * kGapSizeMax ? left : kGapSizeMax;
+    (*pieces)[from] = encoded(RecordType::kGap, from, {}, Bytes(size - kRecordHeaderSize, '\0'));
+    from = Lsn{number(from) + size};
+  }
 }
 
 }  // namespace
@@ -204,7 +217,7 @@ Task<Status> StoreEngine::repair_range(Repair* repair) {
       const uint64_t size = number(to) - number(from);
       if (size < kRecordHeaderSize) continue;
       rest = true;
-      if (!packed) pieces[from] = encoded(RecordType::kGap, from, {}, Bytes(size - kRecordHeaderSize, '\0'));
+      if (!packed) add_gaps(from, to, &pieces);
     }
     if (rest) CO_RETURN_IF_ERROR(co_await say_again());
     if (rest) CO_RETURN_IF_ERROR(co_await say_trims_again(repair->to));
@@ -326,7 +339,8 @@ Task<Status> StoreEngine::bring_name(FileId object, Repair* repair) {
 Task<Status> StoreEngine::say_aside(FileId file, StoredVersionRef keep, std::vector<Version> versions, bool rescued) {
   const Version kept = keep ? keep->version() : Version{};
   CO_ASSIGN_OR_RETURN(Head head, head_of(file));
-  if (head.version != kept) co_return Status{};  // It changes: the next pass.
+  // Nothing may be put into its place before it is said again: the next try finds it at rest.
+  if (head.version != kept) co_return fail(Code::kUnavailable, name_of(file) + " is just being changed");
   wire::AsideRecord aside;
   aside.set_file_id(number(file));
   *aside.mutable_keep() = version_to_wire(kept);
@@ -396,10 +410,23 @@ Task<Status> StoreEngine::say_trims_again(Lsn before) {
       co_await turn;
     }
   }
-  std::vector<Future<Status>> done;
-  for (auto& [file, record] : missing) done.push_back(append_trim(std::move(record)));
-  CO_RETURN_IF_ERROR(co_await all_of(std::move(done)));
+  for (const auto& [file, record] : missing) CO_RETURN_IF_ERROR(co_await say_trim(record));
   trims_said_before_ = upto;
+  co_return Status{};
+}
+
+// In small steps, as it was said first.
+Task<Status> StoreEngine::say_trim(wire::TrimRecord whole) {
+  for (int version = 0, chunk = 0; version < whole.versions_size() || chunk < whole.chunks_size();) {
+    wire::TrimRecord part;
+    part.set_file_id(whole.file_id());
+    for (; version < whole.versions_size() && part.versions_size() < kTrimsInRecord; ++version) {
+      *part.add_versions() = whole.versions(version);
+    }
+    for (; chunk < whole.chunks_size() && part.chunks_size() < kTrimsInRecord; ++chunk) *part.add_chunks() = whole.chunks(chunk);
+    auto said = append_trim(std::move(part));
+    CO_RETURN_IF_ERROR(co_await said);
+  }
   co_return Status{};
 }
 

@@ -242,6 +242,29 @@ TEST_F(StoreSpaceTest, MuchIsTrimmedInSmallSteps) {
   expect_rebuilt();
 }
 
+// What nothing needs becomes a gap, however long: the log is whole again for whoever reads it.
+TEST_F(StoreSpaceTest, MuchDamageThatNothingNeedsIsMended) {
+  ss_.options.segment_size = 64 << 20;
+  ASSERT_TRUE(ss_.open());
+  ss_.put(1, "before");
+  ss_.upload(2, some_bytes(2, 20 << 20));
+  ss_.put(3, "behind");
+  ss_.remove(2);
+  retain({.deleted = 0s});
+  world_.run_for(5s);
+  const std::string log = "/data/segments/0000000000000000.log";
+  for (uint64_t at = 1 << 19; at < 20 << 20; at += 1 << 19) ASSERT_TRUE(ss_.disk().flip_bit(log, at));
+  ss_.spawn(ss_->scrub({.bytes_per_second = 64 << 20}));
+  world_.run_until([&] { return ss_->scrub_status().last_end_us() != 0; }, 1h);
+  EXPECT_EQ(ss_->scrub_status().damaged(), 0u);
+  ASSERT_TRUE(ss_.await(ss_->close()));
+  ASSERT_TRUE(ss_.rebuild());
+  EXPECT_FALSE(ss_->damaged_at_start());
+  EXPECT_EQ(ss_.get(1), "before");
+  EXPECT_EQ(ss_.get(2), "NOT_FOUND");
+  EXPECT_EQ(ss_.get(3), "behind");
+}
+
 TEST_F(StoreSpaceTest, WhoReadsAVersionPieceByPieceComesToItsEnd) {
   open({.versions = 1});
   const Bytes big = some_bytes(1, 3'000'000);

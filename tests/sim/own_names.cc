@@ -98,7 +98,10 @@ class OwnNames {
     if (op.outcome == Op::Outcome::kDone && !name.doomed) {
       links_[op.path] = op.to;
     } else {
-      name.doomed |= op.may_come_again || may_end_later(op);
+      const bool unclear = op.may_come_again || may_end_later(op);
+      name.doomed |= unclear;
+      // What is written through it, if it is there, is written there.
+      if (unclear) names_[op.to].doomed = true;
     }
   }
 
