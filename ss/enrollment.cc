@@ -158,7 +158,10 @@ Task<void> Enrollment::rejoin_if_told() {
   if (!token || !*token || tls_->credentials()->believes((*token)->authority)) co_return;
   const TlsMaterial before = tls_->credentials()->material();
   for (const Address& address : options_.name_nodes) {
+    joining_ = true;
+    ++shown_;
     Status joined = co_await join(address, *token);
+    joining_ = false;
     if (joined) co_return log_info("joined the cluster's new authority, as " + options_.token_file + " says");
     // Nobody else is locked out meanwhile.
     (void)tls_->credentials()->set(before);

@@ -42,6 +42,10 @@ class Enrollment {
   // Of a heartbeat's answer.
   void heard(uint64_t trust_generation) { generation_heard_ = trust_generation; }
   bool due() const;
+  // While it joins, this server shows no certificate: nobody is to dial and say who it is.
+  bool joining() const { return joining_; }
+  // Changes with what this server shows.
+  uint64_t shown() const { return shown_; }
   // Closes connections to whoever is believed no more.
   void close_outdated();
 
@@ -61,6 +65,8 @@ class Enrollment {
   uint64_t generation_ = 0;
   uint64_t generation_heard_ = 0;
   Instant try_again_at_{};
+  bool joining_ = false;
+  uint64_t shown_ = 0;
   std::string rejoin_refused_;  // Why, as was said last.
 };
 

@@ -81,6 +81,9 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
   lost_ = false;
   register_again_ = false;
   Connected connected(this);
+  const Enrollment* enrollment = state_->options.enrollment;
+  while (enrollment && enrollment->joining()) co_await sleep_for(state_->env, kBackoffMin);
+  const uint64_t shown = enrollment ? enrollment->shown() : 0;
   wire::HelloRequest hello;
   hello.set_protocol_version(kProtocolVersion);
   hello.set_role(wire::HelloRequest::STORAGE_SERVER);
@@ -97,7 +100,10 @@ Task<Status> NameNodeLink::stay_connected(Address address) {
   connected.tasks.spawn(peer_->run());
   auto greeted = co_await call<wire::HelloReply>(peer_.get(), wire::HELLO, hello, kConnectTimeout);
   if (!greeted) co_return std::unexpected(for_now(greeted.error()));
-  CO_RETURN_IF_ERROR(co_await register_here(peer_.get()));
+  Status known = co_await register_here(peer_.get());
+  // Dialled while this server joined another authority, it may have shown nothing, and was nobody.
+  if (!known && enrollment && enrollment->shown() != shown) co_return std::unexpected(Error{Code::kUnavailable, known.error().message});
+  CO_RETURN_IF_ERROR(known);
   attempts_failed_ = 0;
   connected.tasks.spawn(send_heartbeats(peer_.get()));
   if (state_->options.enrollment) connected.tasks.spawn(keep_certificate(peer_.get()));
