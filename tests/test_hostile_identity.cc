@@ -57,15 +57,21 @@ class HostileIdentity : public ::testing::Test {
   Bytes token_of(const std::string& user) { return cluster_.client(user).session().options().token; }
 
   struct Talk {
-    std::unique_ptr<Peer> peer;
+    Talk() = default;
+    Talk(Talk&&) = default;
+    ~Talk() {
+      if (peer) peer->close();
+    }
+    std::shared_ptr<Peer> peer;  // Its own task has it too.
     SimProcess* process = nullptr;
     wire::HelloReply hello;
   };
+  static Task<void> run_peer(std::shared_ptr<Peer> peer) { co_await peer->run(); }
   static Task<Result<Unit>> dial(Talk* talk, Address address, wire::HelloRequest hello) {
     auto connection = co_await talk->process->env().net.connect(address, 2s);
     if (!connection) co_return std::unexpected(connection.error());
-    talk->peer = std::make_unique<Peer>(talk->process->env(), std::move(*connection), nullptr);
-    talk->process->spawn(talk->peer->run());
+    talk->peer = std::make_shared<Peer>(talk->process->env(), std::move(*connection), nullptr);
+    talk->process->spawn(run_peer(talk->peer));
     auto reply = co_await call<wire::HelloReply>(talk->peer.get(), wire::HELLO, hello, 2s);
     if (!reply) co_return std::unexpected(reply.error());
     talk->hello = *reply;
