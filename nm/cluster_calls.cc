@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "common/base/bounded_time.h"
 #include "common/base/log.h"
 #include "common/base/path.h"
 #include "nm/catalogue_db.h"
@@ -137,7 +138,7 @@ wire::StatusReply ClusterCalls::status() {
 }
 
 Task<wire::EventsReply> ClusterCalls::events(wire::EventsRequest request) {
-  Duration patience = std::min<Duration>(std::chrono::milliseconds(request.wait_ms()), kWaitMax);
+  Duration patience = std::min<Duration>(bounded_ms(request.wait_ms()), kWaitMax);
   Instant end = env_.clock.now() + patience;
   while (request.wait() && catalogue_->last_event() <= request.after() && env_.clock.now() < end) {
     auto pause = sleep_for(env_, kLookAgain * 4);
@@ -156,7 +157,7 @@ Task<wire::EventsReply> ClusterCalls::events(wire::EventsRequest request) {
 }
 
 Task<Result<wire::WaitReply>> ClusterCalls::wait(wire::WaitRequest request) {
-  Duration patience = std::min<Duration>(std::chrono::milliseconds(request.wait_ms()), kWaitMax);
+  Duration patience = std::min<Duration>(bounded_ms(request.wait_ms()), kWaitMax);
   Instant end = env_.clock.now() + patience;
   FileId scope = kRootFolder;
   std::vector<PairId> pairs;

@@ -1,5 +1,6 @@
 // PROMOTE without force, HANDBACK and DRAIN: an operator says who is to act as primary,
 // that is committed, and the pair hands over as it does after a return.
+#include "common/base/bounded_time.h"
 #include "common/base/path.h"
 #include "nm/catalogue_db.h"
 #include "nm/cluster_calls.h"
@@ -45,7 +46,7 @@ Result<ClusterCalls::PlannedMove> ClusterCalls::planned_move(const wire::MovePri
 }
 
 Task<Result<wire::MovePrimaryReply>> ClusterCalls::move_primary(wire::MovePrimaryRequest request, std::string user) {
-  Duration patience = std::min<Duration>(std::chrono::milliseconds(request.wait_ms()), kWaitMax);
+  Duration patience = std::min<Duration>(bounded_ms(request.wait_ms()), kWaitMax);
   Instant end = env_.clock.now() + patience;
   CO_ASSIGN_OR_RETURN(PlannedMove move, planned_move(request));
   {

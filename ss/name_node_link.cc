@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/base/bounded_time.h"
 #include "common/base/log.h"
 #include "common/wire/call.h"
 #include "ss/enrollment.h"
@@ -181,9 +182,9 @@ Task<Status> NameNodeLink::register_here(Peer* peer) {
     state_->cluster_id = reply.cluster_id();
   }
   using std::chrono::milliseconds;
-  if (reply.heartbeat_interval_ms() > 0) heartbeat_interval_ = milliseconds(reply.heartbeat_interval_ms());
-  if (reply.failure_timeout_ms() > 0) failure_timeout_ = milliseconds(reply.failure_timeout_ms());
-  if (reply.edit_idle_limit_ms() > 0) state_->edits.set_idle_limit(milliseconds(reply.edit_idle_limit_ms()));
+  if (reply.heartbeat_interval_ms() > 0) heartbeat_interval_ = bounded_ms(reply.heartbeat_interval_ms());
+  if (reply.failure_timeout_ms() > 0) failure_timeout_ = bounded_ms(reply.failure_timeout_ms());
+  if (reply.edit_idle_limit_ms() > 0) state_->edits.set_idle_limit(bounded_ms(reply.edit_idle_limit_ms()));
   state_->pair = reply.pair();
   second_copies_->learn(reply.second_copy());
   state_->guard.set_keys(reply.capability_keys());
@@ -191,8 +192,8 @@ Task<Status> NameNodeLink::register_here(Peer* peer) {
   state_->guard.registered(reply.server_time_us());
   Retention retention;
   retention.versions = reply.retain_versions();
-  retention.age = std::chrono::milliseconds(reply.retain_age_ms());
-  retention.deleted = std::chrono::milliseconds(reply.retain_deleted_ms());
+  retention.age = bounded_ms(reply.retain_age_ms());
+  retention.deleted = bounded_ms(reply.retain_deleted_ms());
   state_->store->set_retention(retention);
   announcer_->go_on_behind(Lsn{reply.announced_lsn()});
   registered_ = true;
@@ -289,7 +290,7 @@ Task<void> NameNodeLink::heartbeat(Peer* peer) {
   state_->store->may_trim(acting ? Lsn{reply->replicated_lsn()} : reply->may_trim() ? Lsn{UINT64_MAX} : kNoLsn, announced);
   state_->store->names_settled(reply->names_settled());
   auto& fence = state_->fence;
-  fence.grant(Epoch{reply->lease_epoch()}, sent + std::chrono::milliseconds(reply->lease_ms()));
+  fence.grant(Epoch{reply->lease_epoch()}, sent + bounded_ms(reply->lease_ms()));
   if (reply->lease_epoch() != 0 || fence.serving() == kNoEpoch || fence.lease_live(state_->env.clock.now())) {
     lease_retry_ = kBackoffMin;
     co_return;
